@@ -1,0 +1,1 @@
+"""Clips on disk: layouts in, decode, encode, lists out. Knows nothing of faces."""

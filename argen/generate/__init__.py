@@ -1,0 +1,1 @@
+"""Frames from a source frame and an Affect: half of Adaptive Reinforcement Diffusion."""

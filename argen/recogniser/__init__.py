@@ -1,0 +1,1 @@
+"""The recogniser of dynamic expressions (after the DuSE abstract) and its scores."""

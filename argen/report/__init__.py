@@ -1,0 +1,1 @@
+"""The page a person looks at when a run has ended."""

@@ -1,0 +1,1 @@
+"""Reward tuning by replay: the other half of Adaptive Reinforcement Diffusion."""

@@ -1,0 +1,1 @@
+"""What ARGen claims, measured: `python -m benchmarks.NAME [--quick] [--json]`."""

@@ -1,0 +1,1 @@
+"""Programs: one file each, read top to bottom."""
