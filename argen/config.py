@@ -157,10 +157,17 @@ class Recipe(Settings):
     gate: GateSettings = GateSettings()
     output: OutputSettings = OutputSettings()
 
+    def deciding(self) -> dict[str, Any]:
+        """The settings as plain data, without those that change speed only."""
+        tree: dict[str, Any] = self.model_dump(mode="json")
+        for name in ("batch", "device", "offload"):
+            del tree["generate"][name]
+        return tree
+
     @property
     def hash(self) -> str:
-        """Twelve hex digits that change whenever a setting does."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Twelve hex digits that change whenever a deciding setting does."""
+        text = json.dumps(self.deciding(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -1,0 +1,202 @@
+"""The finished folder: real clips beside the synthetic ones, tables that load in one line, and a card.
+
+Everything here can be done again at any time and gives the same bytes; it is run whenever a process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from argen.config import OutputSettings
+from argen.dataset.clip import Clip, Dataset
+from argen.manifest import Record
+from argen.run import Run, class_folder, disk_errors, write_atomically
+
+LOADING = "datasets.load_dataset('videofolder', data_dir='{out}')"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run has come to, over all processes."""
+
+    out: Path
+    wanted: dict[str, int]
+    kept: dict[str, int]
+    dropped: dict[str, int]
+    failed: dict[str, int]
+    left: int  # jobs of other shards, or of a wave that was interrupted
+    seconds: float  # of work, over all processes
+
+    @property
+    def short(self) -> dict[str, int]:
+        """Clips still missing per class."""
+        return {label: n - self.kept[label] for label, n in self.wanted.items() if n > self.kept[label]}
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.out / "report" / "index.html"
+
+
+def finish(run: Run, dataset: Dataset) -> Summary:
+    """Bring the folder into its final form from what all processes have recorded so far."""
+    with disk_errors(run.out), FileLock(run.out / "manifest" / "finish.lock"):
+        run.ledger.refresh()
+        records = list(_slim(run))
+        if run.alone():
+            _remove_leftovers(run.out, {record["file_name"] for record in records})
+        names = link_real(run.out, dataset, run.recipe.output)
+        for split in ("train", "val", "test"):
+            rows = [real_row(clip, names[clip.id]) for clip in dataset.clips if clip.split == split]
+            rows = [row for row in rows if row]
+            if split == "train":
+                rows += [synthetic_row(record) for record in records if record["status"] == "kept"]
+            if rows:
+                text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                write_atomically(run.out / split / "metadata.jsonl", text)
+        summary = summarise(run, records)
+        write_atomically(run.out / "README.md", dataset_card(dataset, summary))
+    return summary
+
+
+def summarise(run: Run, records: Iterable[dict[str, Any]]) -> Summary:
+    """Counts per class and status."""
+    counts = Counter((record["label"], record["status"]) for record in records)
+    by_status = {
+        s: {label: counts[label, s] for label in run.plan.add} for s in ("kept", "dropped", "failed")
+    }
+    seconds = sum(record["seconds"] for record in records)
+    left = len(run.plan.wave(run.ledger.settle()[0]))
+    return Summary(run.out, dict(run.plan.add), **by_status, left=left, seconds=seconds)
+
+
+def link_real(out: Path, dataset: Dataset, settings: OutputSettings) -> dict[str, str]:
+    """Put every real clip beside the synthetic ones; clip id -> its name below OUT. Never writes to it."""
+    names = real_names(dataset)
+    for clip in dataset.clips:
+        target = out / names[clip.id]
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if clip.path.is_dir():
+            part = target.with_name(f"{target.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(clip.path, part, copy_function=_copier(settings), symlinks=False)
+        else:
+            part = target.with_name(f"{target.name}.part")
+            part.unlink(missing_ok=True)
+            _copier(settings)(str(clip.path), str(part))
+        part.rename(target)
+    return names
+
+
+def real_names(dataset: Dataset) -> dict[str, str]:
+    """Clip id -> SPLIT/CLASS/NAME; the file's own name where that is unique in its class."""
+    used = Counter((clip.split, clip.label, clip.path.name.casefold()) for clip in dataset.clips)
+    names = {}
+    for clip in dataset.clips:
+        name = clip.path.name
+        if used[clip.split, clip.label, name.casefold()] > 1:
+            name = clip.id.replace("/", "_") + ("" if clip.kind == "frames" else clip.path.suffix)
+        names[clip.id] = f"{clip.split}/{class_folder(clip.label)}/{name}"
+    return names
+
+
+def real_row(clip: Clip, name: str) -> dict[str, Any]:
+    """A real clip's line in metadata.jsonl; empty for frame folders and stills, which are no video files."""
+    if clip.kind != "video":
+        return {}
+    return {
+        "file_name": name.split("/", 1)[1],
+        "label": clip.label,
+        "synthetic": clip.extra.get("synthetic") == "true",
+        "source": clip.id,
+        "subject": clip.subject,
+        "split": clip.split,
+        "licence": clip.licence,
+        "redistributable": clip.redistributable,
+        "caption": "",
+        "id": "",
+    }
+
+
+def synthetic_row(record: dict[str, Any]) -> dict[str, Any]:
+    """A kept clip's line in metadata.jsonl, with the same columns as a real clip's."""
+    row = {"file_name": record["file_name"].split("/", 1)[1], "synthetic": True}
+    same = ("label", "source", "subject", "split", "licence", "redistributable", "caption", "id")
+    return row | {name: record[name] for name in same}
+
+
+def dataset_card(dataset: Dataset, summary: Summary) -> str:
+    """README.md of the output, with the front matter that the hub reads."""
+    import jinja2
+
+    template = Path(__file__).parent / "report" / "templates" / "card.md.jinja"
+    closed = sorted({clip.licence for clip in dataset.clips if not clip.redistributable})
+    page = jinja2.Template(template.read_text(encoding="utf-8"), keep_trailing_newline=True)
+    loading = LOADING.format(out=".")
+    return str(page.render(kept=summary.kept, closed=closed, loading=loading, citation=dataset.citation))
+
+
+def _slim(run: Run) -> Iterator[dict[str, Any]]:
+    """Write manifest.jsonl from the journals, and hand on what the tables need."""
+    keep = (
+        "id", "label", "status", "file_name", "source", "subject", "split", "licence", "redistributable",
+        "caption", "seconds",
+    )  # fmt: skip
+    target = run.out / "manifest.jsonl"
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
+        for record in run.ledger.records():
+            _follow(run, record)
+            file.write(record.to_json() + "\n")
+            yield {name: getattr(record, name) for name in keep}
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+def _follow(run: Run, record: Record) -> None:
+    """Move a clip that turned out to be a near-duplicate to where its record now says."""
+    wanted = run.out / record.file_name
+    was = run.out / record.file_name.replace("dropped/", "train/", 1)
+    if record.status == "dropped" and record.file_name and was.exists():
+        if run.recipe.output.dropped:
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            was.replace(wanted)
+        else:
+            was.unlink()
+
+
+def _remove_leftovers(out: Path, named: set[str]) -> None:
+    """Delete parts and clips that no record names: what killed processes left behind."""
+    clips = [path for folder in ("train", "dropped") for path in (out / folder).glob("*/syn_*")]
+    tracks = {f"{Path(name).stem.removeprefix('syn_')}.npz" for name in named}
+    for path in clips:
+        if path.relative_to(out).as_posix() not in named:
+            path.unlink()
+    for path in (out / "tracks").glob("*"):
+        if path.name not in tracks:
+            path.unlink()
+    for path in (*out.glob("*.part"), *out.glob("*/*.part"), *out.glob("*/*/*.part")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _copier(settings: OutputSettings) -> Callable[[str, str], object]:
+    def link_or_copy(source: str, target: str) -> object:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            shutil.copy2(source, target)
+        return target
+
+    return link_or_copy if settings.real == "link" else shutil.copy2

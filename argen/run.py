@@ -1,0 +1,276 @@
+"""An output folder while it is being filled: who does which job, what is safe on the disk, what is left.
+
+    OUT/run.json            what this run is: recipe, plan, versions, models, the source as it was read
+    OUT/manifest/           one journal a process, and the source's listing
+    OUT/train/CLASS/syn_*   kept clips;  OUT/dropped/CLASS/  the others;  OUT/tracks/  what was measured
+    OUT/cache/              measured source clips
+
+Nothing here knows about faces or models.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from argen.config import Recipe, differing_keys
+from argen.dataset.clip import Clip, Dataset
+from argen.errors import EnvironmentFault, RecipeError, UsageError
+from argen.manifest import Journal, Ledger, Record
+from argen.plan import Job, Plan
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.5
+OURS = ("train", "val", "test", "dropped", "tracks", "cache", "manifest", "report")
+OUR_FILES = ("run.json", "manifest.jsonl", "README.md", "run.log")
+
+
+def class_folder(label: str) -> str:
+    """A label as a folder name: itself, but for characters that a path cannot carry (percent-encoded)."""
+    name = re.sub(r'[/\\:*?"<>|%\x00-\x1f]|^\.|[. ]$', lambda c: f"%{ord(c[0]):02X}", label)
+    return name or "%"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process's hold on an output folder."""
+
+    out: Path
+    plan: Plan
+    recipe: Recipe
+    shard: tuple[int, int]
+    journal: Journal
+    ledger: Ledger
+
+    def pending(self) -> list[Job]:
+        """This process's jobs of the present wave; empty when there is nothing left for it to do.
+
+        Waits while it has none and a living process still works on the wave.
+        """
+        while True:
+            self.ledger.refresh()
+            wave = self.plan.wave(self.ledger.settle()[0])
+            living = self._living()
+            mine = [job for job in wave if self._owner(job, living) == self.shard[0]]
+            if mine or not wave or len(living) == 1:
+                return mine
+            time.sleep(POLL_SECONDS)
+
+    def _owner(self, job: Job, living: list[int]) -> int:
+        """Jobs of the first wave belong to their shard; what is topped up, to whoever still lives."""
+        start = 0
+        for label, count in self.plan.add.items():
+            if label == job.label:
+                break
+            start += count
+        owner = (start + job.index) % self.shard[1]
+        topped_up = job.index >= self.plan.add[job.label]
+        return min(living) if topped_up and owner not in living else owner
+
+    def _living(self) -> list[int]:
+        rank, world = self.shard
+        return [r for r in range(world) if r == rank or _is_locked(self._lock_of(r))]
+
+    def alone(self) -> bool:
+        """Whether no other process is at work in this folder."""
+        locks = (self.out / "manifest").glob("*-of-*.lock")
+        return not any(_is_locked(lock) for lock in locks if lock != self._lock_of(self.shard[0]))
+
+    def _lock_of(self, rank: int) -> Path:
+        return self.out / "manifest" / f"{rank:03d}-of-{self.shard[1]:03d}.lock"
+
+    def clip_name(self, job: Job, kept: bool) -> str:
+        """Where a job's clip goes, below OUT."""
+        return f"{'train' if kept else 'dropped'}/{class_folder(job.label)}/syn_{job.id}.mp4"
+
+    def write(self, record: Record) -> None:
+        """The last step of a job: from here on it is done."""
+        with disk_errors(self.out):
+            self.journal.write(record)
+
+
+@contextmanager
+def open_run(
+    out: Path,
+    dataset: Dataset,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
+    fresh: bool = False,
+    models: Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
+    """Take hold of an output folder, new or begun by the same recipe on the same source.
+
+    Raises UsageError if the folder holds something else, RecipeError if the recipe or the source changed,
+    EnvironmentFault if it cannot be written.
+    """
+    check_place(out, dataset.root)
+    with disk_errors(out):
+        if fresh:
+            empty(out)
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".argen.lock"):
+            _start_or_resume(out, dataset, plan, recipe, models or {})
+        ledger = Ledger(out / "manifest", recipe.gate.distinct)
+        with Journal(out / "manifest", shard) as journal:
+            ledger.refresh()
+            if retry_failed:
+                ledger.forget_failures()
+            yield Run(out, plan, recipe, shard, journal, ledger)
+
+
+def check_place(out: Path, source: Path) -> None:
+    """Refuse an output folder inside its source, or the other way round, or one that is not ARGen's."""
+    out, source = out.resolve(), source.resolve()
+    if out == source or source in out.parents:
+        raise UsageError(
+            f"{out}: the output may not lie inside the source {source}; choose a folder outside it"
+        )
+    if out in source.parents:
+        raise UsageError(f"{out}: the source {source} lies inside it; choose another output folder")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a folder for the output")
+    if out.exists() and not (out / "run.json").exists():
+        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith(".argen"))
+        if foreign:
+            raise UsageError(
+                f"{out}: is not empty and was not made by ARGen (it has {foreign[0]}); name a new folder"
+            )
+
+
+def empty(out: Path) -> None:
+    """Remove what ARGen made in an output folder, and nothing else."""
+    if not (out / "run.json").exists():
+        return
+    for name in OURS:
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in OUR_FILES:
+        (out / name).unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file so that a reader sees the old text or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Say what the disk refused and what to do about it."""
+    remedies = {
+        errno.ENOSPC: "no space left; free some and run the same command again, what is done stays done",
+        errno.EDQUOT: "quota used up; free some and run the same command again, what is done stays done",
+        errno.EACCES: "no permission to write; choose another output folder or change its permissions",
+        errno.EROFS: "read-only; choose another output folder",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno in remedies:
+            raise EnvironmentFault(f"{error.filename or out}: {remedies[error.errno]}") from error
+        raise
+
+
+def source_listing(dataset: Dataset) -> dict[str, str]:
+    """Clip id -> label, split, size and time of change: what tells that the source was edited."""
+    return {clip.id: f"{clip.label}|{clip.split}|{_stamp(clip)}" for clip in dataset.clips}
+
+
+def _stamp(clip: Clip) -> str:
+    status = clip.path.stat()
+    size = len(os.listdir(clip.path)) if clip.kind == "frames" else status.st_size  # noqa: PTH208 - fast
+    return f"{size}|{status.st_mtime_ns}"
+
+
+def _start_or_resume(
+    out: Path, dataset: Dataset, plan: Plan, recipe: Recipe, models: Mapping[str, Any]
+) -> None:
+    listing, described = source_listing(dataset), describe_run(dataset, plan, recipe, models)
+    path, listing_path = out / "run.json", out / "manifest" / "source.json"
+    if not path.exists():
+        write_atomically(
+            listing_path, json.dumps(listing, ensure_ascii=False, indent=0, sort_keys=True) + "\n"
+        )
+        write_atomically(path, json.dumps(described, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = differing_keys(before["recipe"], described["recipe"])
+    if changed:
+        raise RecipeError(
+            f"{out}: was begun with another recipe ({'; '.join(changed)}); go back to it, "
+            "name a new output folder, or start over with --fresh"
+        )
+    _same_source(out, json.loads(listing_path.read_text(encoding="utf-8")), listing)
+    if before["models"] != described["models"]:
+        keys = differing_keys(before["models"], described["models"])
+        raise RecipeError(
+            f"{out}: was begun with other models ({'; '.join(keys)}); use those, or a new folder"
+        )
+
+
+def _same_source(out: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if before == now:
+        return
+    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    edited = sorted(key for key in set(before) & set(now) if before[key] != now[key])
+    found = [
+        f"{len(keys)} {what} (first: {keys[0]})"
+        for keys, what in ((gone, "gone"), (new, "new"), (edited, "changed"))
+        if keys
+    ]
+    raise UsageError(
+        f"{out}: the source was edited since this run began: {', '.join(found)}; restore it, "
+        "name a new output folder, or start over with --fresh"
+    )
+
+
+def describe_run(dataset: Dataset, plan: Plan, recipe: Recipe, models: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says: all that a clip depends on, and nothing that differs between two equal runs."""
+    from argen.versions import versions
+
+    return {
+        "synthetic": "train/*/syn_*.mp4 were made by ARGen; everything else is the source's",
+        "recipe": recipe.deciding(),
+        "recipe_hash": recipe.hash,
+        "source": {
+            "root": str(dataset.root.resolve()),
+            "layout": dataset.layout,
+            "subjects_from": dataset.subjects_from,
+            "clips": len(dataset.clips),
+            "citation": dataset.citation,
+        },
+        "plan": {"have": dict(plan.have), "add": dict(plan.add), "refused": dict(plan.refused)},
+        "models": dict(models),
+        "versions": versions(),
+    }
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
