@@ -1,0 +1,195 @@
+"""Action Units from the movement of landmarks: the AU-to-mesh model solved backwards.
+
+A clip's frames are aligned to its calm frame by the points that no muscle moves; what is left is
+movement d [V 3]. With the model's displacement per Action Unit D [20 V 3], the units are the bounded
+least squares
+
+    min_a  |W^(1/2) P (D a - d)|^2 / noise^2 + |a|^2 / prior^2      low <= a <= high
+
+where P takes out what head motion could still explain and W trusts depth less. All frames of a clip are
+solved together and exactly. Learned blendshapes hardly see AU4, AU9 and AU15; geometry does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int8
+from numpy import ndarray
+
+from argen.face import mesh
+
+DEPTH_WEIGHT: Final = 0.3
+"""Weight of z against x and y: depth comes from one view."""
+PRIOR: Final = 0.5
+"""Standard deviation of an Action Unit before anything is seen."""
+LANDMARK_NOISE: Final = 0.006
+"""Jitter of a landmark at good size, in outer-eye distances; ours, from still stretches of real clips."""
+PIXEL_NOISE: Final = 0.25
+"""Jitter of a landmark that a small face adds, in pixels."""
+_ROUNDS: Final = 300
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How a face moved from its calm frame, in the mesh's own frame and units."""
+
+    change: Float32[ndarray, "T 478 3"]
+    noise: float  # jitter expected of one landmark, outer-eye distances
+
+
+def movement(
+    landmarks: Float[ndarray, "T 478 3"], neutral: Float[ndarray, "478 3"], noise: float | None = None
+) -> Movement:
+    """Change of every landmark from `neutral` (pixels, same person), head motion and size taken out.
+
+    Frames with NaN stay NaN. `noise` defaults to what the size of the face in pixels lets expect.
+    """
+    frames = np.asarray(landmarks, np.float64)
+    still = list(mesh.STILL_POINTS)
+    calm = mesh.calm_mesh().astype(np.float64)
+    scale, turn, shift = similarity(neutral[None], calm[None])
+    rest = apply(neutral[None], scale, turn, shift)[0]
+    seen = np.isfinite(frames).all(axis=(1, 2))
+    change = np.full(frames.shape, np.nan, np.float32)
+    if seen.any():
+        scale, turn, shift = similarity(frames[seen][:, still], rest[None, still])
+        change[seen] = apply(frames[seen], scale, turn, shift) - rest
+    corners = list(mesh.OUTER_EYE_CORNERS)
+    size = float(np.linalg.norm(np.subtract(*np.asarray(neutral, np.float64)[corners])))
+    return Movement(change, noise or LANDMARK_NOISE + PIXEL_NOISE / max(size, 1.0))
+
+
+def action_units_of(moved: Movement, start: Float[ndarray, "20"] | None = None) -> Float32[ndarray, "T 20"]:
+    """Action Units 0..1 of every frame; `start` are those of the calm frame (default: none)."""
+    base = np.zeros(20) if start is None else np.asarray(start, np.float64)
+    gram, columns = _normal_equations()
+    precision = 1.0 / moved.noise**2
+    seen = np.isfinite(moved.change).all(axis=(1, 2))
+    right = moved.change[seen].reshape(-1, columns.shape[0]).astype(np.float64) @ columns
+    problem = BoxProblem(gram * precision + np.eye(20) / PRIOR**2, right * precision, -base, 1.0 - base)
+    units = np.full((len(seen), 20), np.nan, np.float32)
+    units[seen] = np.clip(base + solve_box(problem), 0.0, 1.0)
+    return units
+
+
+def reliability(noise: float) -> Float32[ndarray, "20"]:
+    """Per Action Unit, the share of its variance that survives landmark jitter of `noise`, 0..1."""
+    gram, _ = _normal_equations()
+    left = np.linalg.inv(gram / noise**2 + np.eye(20) / PRIOR**2)
+    return np.asarray(1.0 - np.diag(left) / PRIOR**2, np.float32)
+
+
+def calm_frame(landmarks: Float[ndarray, "T 478 3"], activity: Float[ndarray, "T"] | None = None) -> int:
+    """Frame to measure change from: the least active one, or without `activity` the nearest to the mean.
+
+    -1 where no frame has a face.
+    """
+    seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
+    if len(seen) == 0:
+        return -1
+    if activity is None:
+        still = list(mesh.STILL_POINTS)
+        frames = np.asarray(landmarks[seen], np.float64)
+        aligned = apply(frames, *similarity(frames[:, still], frames[:1, still]))
+        activity = np.full(len(landmarks), np.inf)
+        activity[seen] = np.square(aligned - aligned.mean(axis=0)).sum(axis=(1, 2))
+    return int(seen[np.argmin(np.asarray(activity)[seen])])
+
+
+def similarity(
+    moving: Float[ndarray, "T V 3"], fixed: Float[ndarray, "#T V 3"]
+) -> tuple[Float64[ndarray, "T"], Float64[ndarray, "T 3 3"], Float64[ndarray, "T 3"]]:
+    """Scale, rotation and shift that carry each `moving` nearest to `fixed` (Umeyama 1991)."""
+    source, target = np.asarray(moving, np.float64), np.asarray(fixed, np.float64)
+    source_mean, target_mean = source.mean(axis=1), target.mean(axis=1)
+    centred = source - source_mean[:, None]
+    covariance = np.swapaxes(target - target_mean[:, None], 1, 2) @ centred
+    left, strengths, right = np.linalg.svd(covariance)
+    sign = np.ones_like(strengths)
+    sign[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))  # a rotation, never a reflection
+    turn = (left * sign[:, None]) @ right
+    scale = (strengths * sign).sum(axis=1) / np.maximum(np.square(centred).sum(axis=(1, 2)), 1e-12)
+    shift = target_mean - scale[:, None] * np.einsum("tij,tj->ti", turn, source_mean)
+    return scale, turn, shift
+
+
+def apply(
+    points: Float[ndarray, "T V 3"],
+    scale: Float64[ndarray, "T"],
+    turn: Float64[ndarray, "T 3 3"],
+    shift: Float64[ndarray, "T 3"],
+) -> Float64[ndarray, "T V 3"]:
+    """Carry points by a similarity."""
+    turned = np.asarray(points, np.float64) @ np.swapaxes(turn, 1, 2)
+    return np.asarray(scale[:, None, None] * turned + shift[:, None])
+
+
+@dataclass(frozen=True)
+class BoxProblem:
+    """Minimise x G x / 2 - r x over low <= x <= high, for every row r of `right`; G positive definite."""
+
+    gram: Float64[ndarray, "N N"]
+    right: Float64[ndarray, "T N"]
+    low: Float64[ndarray, "N"]
+    high: Float64[ndarray, "N"]
+
+
+def solve_box(problem: BoxProblem) -> Float64[ndarray, "T N"]:
+    """Exact minimisers, all rows at once.
+
+    Block principal pivoting (Judice & Pires 1994): guess which bounds hold, solve the rest, flip every
+    wrong guess; once that stops helping, flip only the last wrong one, which cannot cycle.
+    """
+    count, size = problem.right.shape
+    held = np.zeros((count, size), np.int8)  # -1 at low, 0 free, 1 at high
+    fewest, patience = np.full(count, size + 1), np.full(count, 3)
+    x = _solve_free(problem, held)
+    for _ in range(_ROUNDS):
+        wrong, guess = _wrong_guesses(problem, held, x)
+        number = wrong.sum(axis=1)
+        if not number.any():
+            break
+        patience = np.where(number < fewest, 3, patience - 1)
+        fewest = np.minimum(fewest, number)
+        last = np.arange(size) == (size - 1 - wrong[:, ::-1].argmax(axis=1))[:, None]
+        held = np.where(wrong & (last | (patience >= 0)[:, None]), guess, held).astype(np.int8)
+        x = _solve_free(problem, held)
+    return np.clip(x, problem.low, problem.high)
+
+
+def _solve_free(problem: BoxProblem, held: Int8[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
+    free = held == 0
+    fixed = np.where(held < 0, problem.low, np.where(held > 0, problem.high, 0.0))
+    matrix = np.where(free[:, :, None] & free[:, None, :], problem.gram, 0.0)
+    diagonal = np.arange(len(problem.gram))
+    matrix[:, diagonal, diagonal] = np.where(free, np.diag(problem.gram), 1.0)
+    known = np.where(free, problem.right - fixed @ problem.gram, fixed)
+    return np.asarray(np.linalg.solve(matrix, known[..., None])[..., 0])
+
+
+def _wrong_guesses(
+    problem: BoxProblem, held: Int8[ndarray, "T N"], x: Float64[ndarray, "T N"]
+) -> tuple[Bool[ndarray, "T N"], Int8[ndarray, "T N"]]:
+    """Free values outside the box, and held ones that pull inwards; and what each should be instead."""
+    slope = x @ problem.gram - problem.right
+    slack = 1e-9 * (1.0 + np.abs(problem.right))
+    below = (held == 0) & (x < problem.low - 1e-12)
+    above = (held == 0) & (x > problem.high + 1e-12)
+    released = ((held < 0) & (slope < -slack)) | ((held > 0) & (slope > slack))
+    return below | above | released, np.where(below, -1, np.where(above, 1, 0)).astype(np.int8)
+
+
+@lru_cache(maxsize=1)
+def _normal_equations() -> tuple[Float64[ndarray, "20 20"], Float64[ndarray, "F 20"]]:
+    """D'P'WPD, and the columns that turn a flat change d into D'P'WPd; W per axis, P no head motion."""
+    weight = np.sqrt(np.array([1.0, 1.0, DEPTH_WEIGHT]) / len(mesh.calm_mesh()))
+    design = (mesh.au_displacements() * weight).reshape(20, -1).T.astype(np.float64)
+    motion = (mesh.similarity_directions(mesh.calm_mesh()) * weight).reshape(7, -1).T
+    basis, _ = np.linalg.qr(motion.astype(np.float64))
+    design -= basis @ (basis.T @ design)
+    flat_weight = np.tile(weight, len(mesh.calm_mesh()))
+    return design.T @ design, design * flat_weight[:, None]
