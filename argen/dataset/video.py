@@ -1,0 +1,260 @@
+"""Decode and encode clips. Memory stays flat with a clip's length: no more is decoded than is asked for."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from argen.dataset.clip import Clip
+from argen.dataset.stills import fit, frame_files, image_size, read_image
+from argen.errors import EnvironmentFault, UnreadableClip
+
+logger = logging.getLogger(__name__)
+
+STILL_FPS = 25.0
+"""Rate given to frame folders and stills, which have none of their own."""
+CHUNK = 16  # frames decoded at a time by iter_frames
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """Size of one clip as decoded (after rotation); `fps` is the average of a variable rate."""
+
+    frames: int
+    fps: float
+    height: int
+    width: int
+
+
+def probe(clip: Clip) -> ClipInfo:
+    """Length, rate and size of a clip, decoding one frame at most. Raises UnreadableClip with the reason."""
+    if clip.kind == "video":
+        return _open(clip.path).info
+    files = frame_files(clip)
+    height, width = image_size(files[0])
+    return ClipInfo(len(files), STILL_FPS, height, width)
+
+
+def spread(frames: int, wanted: int | None) -> list[int]:
+    """Indices of `wanted` frames evenly spread over a longer clip, ends included; all where it is shorter."""
+    if wanted is None or wanted >= frames:
+        return list(range(frames))
+    return [round(float(i)) for i in np.linspace(0, frames - 1, wanted)]
+
+
+def read_frames(
+    clip: Clip, max_frames: int | None = None, size: int | None = None
+) -> UInt8[ndarray, "T H W 3"]:
+    """Frames in RGB; at most `max_frames`, evenly spread over a longer clip.
+
+    With `size`, the middle square of each frame, scaled to size x size. Rotation is applied, grey becomes
+    RGB, an image's alpha is laid on black, and images of a folder that differ in size take the first one's.
+    Raises UnreadableClip with the reason.
+    """
+    if clip.kind == "video":
+        video = _open(clip.path)
+        return video.read(spread(video.info.frames, max_frames), size)
+    files = frame_files(clip)
+    chosen = [files[i] for i in spread(len(files), max_frames)]
+    first = read_image(chosen[0], size)
+    shape = first.shape[:2]
+    return np.stack([first, *(read_image(file, size, shape) for file in chosen[1:])])
+
+
+def iter_frames(clip: Clip, size: int | None = None) -> Iterator[UInt8[ndarray, "H W 3"]]:
+    """Every frame in order, a few in memory at a time. Raises UnreadableClip with the reason."""
+    if clip.kind == "video":
+        video = _open(clip.path)
+        if video.by_ffmpeg:
+            yield from video.piped(range(video.info.frames), size)
+            return
+        for start in range(0, video.info.frames, CHUNK):
+            yield from video.read(list(range(start, min(start + CHUNK, video.info.frames))), size)
+        return
+    shape: tuple[int, ...] | None = None
+    for file in frame_files(clip):
+        frame = read_image(file, size, shape)
+        shape = frame.shape[:2]
+        yield frame
+
+
+def write_mp4(
+    path: Path, frames: UInt8[ndarray, "T H W 3"], fps: float, quality: int = 18, comment: str = ""
+) -> None:
+    """Encode as H.264, the same bytes every time; `path` appears only when it is whole and on disk.
+
+    `quality` is x264's constant rate factor (0 lossless). Players need even sizes: an odd last row or column
+    is repeated. `comment` goes into the file's metadata; it is where a clip says that it is synthetic.
+    Raises EnvironmentFault when the disk is full or not writable.
+    """
+    part = path.with_name(path.name + ".part")
+    even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _encode(part, even, fps, quality, comment)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        _forget(part)
+
+
+def ffmpeg() -> str:
+    """The encoder that imageio-ffmpeg brings. Raises EnvironmentFault if there is none."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise EnvironmentFault("ffmpeg: not found; pip install --force-reinstall imageio-ffmpeg") from error
+
+
+def _encode(part: Path, frames: UInt8[ndarray, "T H W 3"], fps: float, quality: int, comment: str) -> None:
+    rate = Fraction(fps).limit_denominator(1001)
+    matrix = "smpte170m" if frames.shape[1] < 720 else "bt709"  # what players assume where a tag is ignored
+    command = [
+        *(ffmpeg(), "-y", "-loglevel", "error", "-threads", "1", "-filter_threads", "1"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{frames.shape[2]}x{frames.shape[1]}"),
+        *("-r", str(rate), "-i", "-", "-an", "-vf", f"scale=out_color_matrix={matrix}:out_range=tv"),
+        *("-c:v", "libx264", "-threads", "1", "-crf", str(quality), "-pix_fmt", "yuv420p"),
+        *("-colorspace", matrix, "-color_range", "tv"),
+        *("-map_metadata", "-1", "-metadata", f"comment={comment}"),
+        *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4", str(part)),
+    ]
+    done = subprocess.run(command, input=np.ascontiguousarray(frames).data, capture_output=True, check=False)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+        full = any("No space left" in line for line in lines)
+        reason = os.strerror(errno.ENOSPC) + "; free some or choose another OUT" if full else lines[-1]
+        raise EnvironmentFault(f"{part.with_suffix('')}: ffmpeg could not write it: {reason}")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _forget(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError as error:
+        logger.debug("%s: left behind: %s", part, error.strerror)
+
+
+class _Video:
+    """An opened video file: decord, or ffmpeg where decord cannot (rotated frames of some widths)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.by_ffmpeg = False
+        self.scaled: dict[int, Any] = {}
+        self.reader = self._decord()
+        frames = len(self.reader)
+        if frames == 0:
+            raise UnreadableClip(f"{path}: no frames in it")
+        try:
+            first = self._batch(self.reader, [0])
+        except UnreadableClip:
+            self.by_ffmpeg = True
+            first = self._piped([0], None)
+        self.info = ClipInfo(frames, float(self.reader.get_avg_fps()), first.shape[1], first.shape[2])
+
+    def read(self, indices: Sequence[int], size: int | None) -> UInt8[ndarray, "T H W 3"]:
+        """The frames at ascending `indices`."""
+        if self.by_ffmpeg:
+            return self._piped(indices, size)
+        if size is None:
+            return self._batch(self.reader, indices)
+        height, width = cover(self.info.height, self.info.width, size)
+        if size not in self.scaled:  # decord scales while it decodes, so a huge clip is never held whole
+            self.scaled[size] = self._decord(width=width, height=height)
+        batch = self._batch(self.scaled[size], indices)
+        top, left = (height - size) // 2, (width - size) // 2
+        return np.ascontiguousarray(batch[:, top : top + size, left : left + size])
+
+    def _decord(self, **size: int) -> Any:  # noqa: ANN401 (decord has no types)
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        try:
+            return decord.VideoReader(str(self.path), num_threads=1, **size)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise UnreadableClip(f"{self.path}: {_why(self.path, error)}") from error
+
+    def _batch(self, reader: Any, indices: Sequence[int]) -> UInt8[ndarray, "T H W 3"]:  # noqa: ANN401
+        import decord
+
+        try:
+            batch = reader.get_batch(list(indices)).asnumpy()
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise UnreadableClip(f"{self.path}: {_why(self.path, error)}") from error
+        return np.ascontiguousarray(batch[..., :3])
+
+    def _piped(self, indices: Sequence[int], size: int | None) -> UInt8[ndarray, "T H W 3"]:
+        frames = list(self.piped(set(indices), size))
+        if len(frames) != len(indices):
+            raise UnreadableClip(f"{self.path}: damaged: only {len(frames)} of {len(indices)} frames decode")
+        return np.stack(frames)
+
+    def piped(self, wanted: Container[int], size: int | None) -> Iterator[UInt8[ndarray, "H W 3"]]:
+        """The wanted frames, through a pipe from ffmpeg: slower, from the start, and one at a time."""
+        import imageio_ffmpeg
+
+        stream = imageio_ffmpeg.read_frames(
+            str(self.path), output_params=["-fps_mode", "passthrough", "-threads", "1"]
+        )
+        try:
+            width, height = next(stream)["size"]
+            for index, data in enumerate(stream):
+                if index in wanted:
+                    frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+                    yield np.asarray(fit(Image.fromarray(frame), size)) if size else frame
+        except (OSError, StopIteration) as error:
+            raise UnreadableClip(f"{self.path}: damaged: {str(error).splitlines()[-1:]}") from error
+        finally:
+            stream.close()
+
+
+def cover(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of the smallest scaling of a frame that covers a square of `size`."""
+    scale = size / min(height, width)
+    return max(size, round(height * scale)), max(size, round(width * scale))
+
+
+def _open(path: Path) -> _Video:
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableClip(f"{path}: empty file")
+        path.open("rb").close()
+    except OSError as error:
+        raise UnreadableClip(f"{path}: {error.strerror}") from error
+    return _Video(path)
+
+
+def _why(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "cannot find video stream" in text:
+        return "no video stream in it"
+    if "Error reading" in text or "ERROR opening" in text:
+        return "not a video, or cut short"
+    last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    logger.debug("%s: %s", path, text)
+    return f"damaged: {last.rpartition(': ')[2][:120]}"
