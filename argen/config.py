@@ -93,6 +93,9 @@ class GenerateSettings(Settings):
     size: int = Field(256, ge=32, le=2048, description="height and width of the clip, pixels")
     model: str | None = Field(None, description="diffusion: folder or hub id of an image-to-video pipeline")
     revision: str | None = Field(None, description="diffusion: commit of a hub model")
+    pipeline: str | None = Field(
+        None, description="diffusion: pipeline class, where the checkpoint names another that shares its weights"
+    )
     adapter: Path | None = Field(None, description="diffusion: LoRA adapter, safetensors")
     steps: int = Field(8, ge=1, le=1000, description="diffusion: denoising steps")
     guidance: float = Field(3.0, ge=0, description="diffusion: classifier-free guidance scale")
@@ -205,7 +208,7 @@ def load_recipe(
     raise RecipeError("\n".join(problems))
 
 
-def preset(name: str) -> Path:
+def preset_file(name: str) -> Path:
     """The file of a preset. Raises RecipeError with the presets that exist."""
     known = [key.removeprefix("augment/") for key in assets.names("configs") if key.startswith("augment/")]
     if name not in known:
