@@ -94,7 +94,8 @@ class GenerateSettings(Settings):
     model: str | None = Field(None, description="diffusion: folder or hub id of an image-to-video pipeline")
     revision: str | None = Field(None, description="diffusion: commit of a hub model")
     pipeline: str | None = Field(
-        None, description="diffusion: pipeline class, where the checkpoint names another that shares its weights"
+        None,
+        description="diffusion: pipeline class, where the checkpoint names another that shares its weights",
     )
     adapter: Path | None = Field(None, description="diffusion: LoRA adapter, safetensors")
     steps: int = Field(8, ge=1, le=1000, description="diffusion: denoising steps")
