@@ -33,7 +33,7 @@ NEUTRAL_ENERGY: Final = 0.15
 # Blendshapes that tell a unit in one frame, and the value below which calm faces lie. cheekSquint, noseSneer
 # and mouthFrown stay near 0 on any face, so AU9, AU11 and AU15 are unknown in a single frame: taken as 0.
 _BLENDSHAPES: Final[Mapping[str, tuple[tuple[str, ...], float]]] = {
-    "AU01": (("browInnerUp",), 0.3),
+    "AU01": (("browInnerUp",), 0.45),
     "AU02": (("browOuterUpLeft", "browOuterUpRight"), 0.4),
     "AU04": (("browDownLeft", "browDownRight"), 0.3),
     "AU05": (("eyeWideLeft", "eyeWideRight"), 0.2),

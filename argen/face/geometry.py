@@ -22,14 +22,16 @@ from numpy import ndarray
 
 from argen.face import mesh
 
-DEPTH_WEIGHT: Final = 0.3
+DEPTH_WEIGHT: Final = 0.1
 """Weight of z against x and y: depth comes from one view."""
 PRIOR: Final = 0.5
 """Standard deviation of an Action Unit before anything is seen."""
-LANDMARK_NOISE: Final = 0.006
-"""Jitter of a landmark at good size, in outer-eye distances; ours, from still stretches of real clips."""
+MISFIT: Final = 0.004
+"""Movement that the model cannot explain, per landmark, in outer-eye distances; ours, from a real smile."""
 PIXEL_NOISE: Final = 0.25
 """Jitter of a landmark that a small face adds, in pixels."""
+CALM_MARGIN: Final = 0.15
+"""Summed activity above the calmest frame's within which a frame is as calm; blinks and noise exceed it."""
 _ROUNDS: Final = 300
 
 
@@ -38,7 +40,7 @@ class Movement:
     """How a face moved from its calm frame, in the mesh's own frame and units."""
 
     change: Float32[ndarray, "T 478 3"]
-    noise: float  # jitter expected of one landmark, outer-eye distances
+    noise: float  # error expected of it, outer-eye distances
 
 
 def movement(
@@ -60,7 +62,7 @@ def movement(
         change[seen] = apply(frames[seen], scale, turn, shift) - rest
     corners = list(mesh.OUTER_EYE_CORNERS)
     size = float(np.linalg.norm(np.subtract(*np.asarray(neutral, np.float64)[corners])))
-    return Movement(change, noise or LANDMARK_NOISE + PIXEL_NOISE / max(size, 1.0))
+    return Movement(change, noise or MISFIT + PIXEL_NOISE / max(size, 1.0))
 
 
 def action_units_of(moved: Movement, start: Float[ndarray, "20"] | None = None) -> Float32[ndarray, "T 20"]:
@@ -84,20 +86,20 @@ def reliability(noise: float) -> Float32[ndarray, "20"]:
 
 
 def calm_frame(landmarks: Float[ndarray, "T 478 3"], activity: Float[ndarray, "T"] | None = None) -> int:
-    """Frame to measure change from: the least active one, or without `activity` the nearest to the mean.
+    """Frame to measure change from: the most typical of the least active frames.
 
-    -1 where no frame has a face.
+    Without `activity` all frames count as equally active. -1 where no frame has a face.
     """
-    seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
-    if len(seen) == 0:
+    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    if not seen.any():
         return -1
-    if activity is None:
-        still = list(mesh.STILL_POINTS)
-        frames = np.asarray(landmarks[seen], np.float64)
-        aligned = apply(frames, *similarity(frames[:, still], frames[:1, still]))
-        activity = np.full(len(landmarks), np.inf)
-        activity[seen] = np.square(aligned - aligned.mean(axis=0)).sum(axis=(1, 2))
-    return int(seen[np.argmin(np.asarray(activity)[seen])])
+    if activity is not None:
+        seen &= activity <= activity[seen].min() + CALM_MARGIN
+    quiet = np.flatnonzero(seen)
+    frames, still = np.asarray(landmarks[quiet], np.float64), list(mesh.STILL_POINTS)
+    aligned = apply(frames, *similarity(frames[:, still], frames[:1, still]))
+    distance = np.square(aligned - np.median(aligned, axis=0)).sum(axis=(1, 2))
+    return int(quiet[np.argmin(distance)])
 
 
 def similarity(
@@ -158,7 +160,7 @@ def solve_box(problem: BoxProblem) -> Float64[ndarray, "T N"]:
         last = np.arange(size) == (size - 1 - wrong[:, ::-1].argmax(axis=1))[:, None]
         held = np.where(wrong & (last | (patience >= 0)[:, None]), guess, held).astype(np.int8)
         x = _solve_free(problem, held)
-    return np.clip(x, problem.low, problem.high)
+    return np.asarray(np.clip(x, problem.low, problem.high))
 
 
 def _solve_free(problem: BoxProblem, held: Int8[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
@@ -180,7 +182,8 @@ def _wrong_guesses(
     below = (held == 0) & (x < problem.low - 1e-12)
     above = (held == 0) & (x > problem.high + 1e-12)
     released = ((held < 0) & (slope < -slack)) | ((held > 0) & (slope > slack))
-    return below | above | released, np.where(below, -1, np.where(above, 1, 0)).astype(np.int8)
+    guess = np.where(below, -1, np.where(above, 1, 0)).astype(np.int8)
+    return np.asarray(below | above | released), guess
 
 
 @lru_cache(maxsize=1)

@@ -31,12 +31,12 @@ _FIVE_POINTS: Final = (263, 362, 33, 133, 2)
 
 
 class _Landmarker(Protocol):
-    def detect(self, image: object) -> Any: ...
+    def detect(self, image: object) -> Any: ...  # noqa: ANN401 - of an untyped library
     def close(self) -> None: ...
 
 
 class _IdentityNet(Protocol):
-    def compute_face_descriptor(self, chip: object) -> Any: ...
+    def compute_face_descriptor(self, chip: object) -> Any: ...  # noqa: ANN401 - likewise
 
 
 @dataclass(frozen=True)

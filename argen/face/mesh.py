@@ -10,15 +10,15 @@ Left and right are the subject's.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int32
 from numpy import ndarray
 
 from argen.errors import ModelUnavailable
-from argen.face import models
+from argen.face import anatomy, models
 from argen.face.action_units import ACTION_UNITS
 
 # Closed rings start at the outer corner and run along the lower lid or lip first.
@@ -63,7 +63,10 @@ def calm_mesh() -> Float32[ndarray, "478 3"]:
 
 
 def au_displacements() -> Float32[ndarray, "20 478 3"]:
-    """How far each vertex moves per Action Unit at full strength, head pose and size taken out."""
+    """How far each vertex moves per Action Unit at full strength, within the unit's region.
+
+    The learned model with what `argen.face.anatomy` takes out and adds.
+    """
     return _model()[1]
 
 
@@ -80,10 +83,7 @@ def triangles() -> Int32[ndarray, "898 3"]:
 @lru_cache(maxsize=1)
 def mirror_index() -> Int32[ndarray, "478"]:
     """For every vertex, the one on the other side of the face; its own inverse."""
-    mesh = calm_mesh()
-    mirrored = mesh * np.array([-1, 1, 1], np.float32)
-    distance = np.linalg.norm(mirrored[:, None] - mesh[None], axis=2)
-    return np.asarray(distance.argmin(axis=1), np.int32)
+    return _mirror(calm_mesh())
 
 
 def similarity_directions(mesh: Float[ndarray, "V 3"]) -> Float32[ndarray, "7 V 3"]:
@@ -108,7 +108,8 @@ def _model() -> tuple[Float32[ndarray, "478 3"], Float32[ndarray, "20 478 3"]]:
     calm = np.asarray((calm - origin) / unit, np.float32)
     # The three pose inputs that follow the twenty units stay 0.
     moves = _to_vertices(coef[: len(ACTION_UNITS)]) * flip / unit
-    return calm, _without_similarity(calm, np.asarray(moves, np.float32))
+    learned = np.asarray(moves, np.float32)
+    return calm, anatomy.localised(calm, learned, _mirror(calm), partial(_without_motion, calm))
 
 
 def _to_vertices(flat: Float[ndarray, "*shape 1434"]) -> Float[ndarray, "*shape 478 3"]:
@@ -116,15 +117,17 @@ def _to_vertices(flat: Float[ndarray, "*shape 1434"]) -> Float[ndarray, "*shape 
     return np.asarray(np.moveaxis(flat.reshape(*flat.shape[:-1], 3, 478), -2, -1))
 
 
-def _without_similarity(
-    calm: Float32[ndarray, "478 3"], moves: Float32[ndarray, "20 478 3"]
-) -> Float32[ndarray, "20 478 3"]:
-    """Residual of each move after the similarity that best explains it on the still points.
-
-    The model was fitted on whole faces, so its columns carry some nodding and growing of the head.
-    """
+def _without_motion(
+    calm: Float32[ndarray, "478 3"], move: Float32[ndarray, "478 3"], still: Bool[ndarray, "478"]
+) -> Float32[ndarray, "478 3"]:
+    """Residual of a move after the head motion and growth that best explain it on the still vertices."""
     directions = similarity_directions(calm)
-    still = list(STILL_POINTS)
     basis = directions[:, still].reshape(7, -1).T
-    amount, *_ = np.linalg.lstsq(basis, moves[:, still].reshape(len(moves), -1).T, rcond=None)
-    return np.asarray(moves - np.tensordot(amount.T, directions, axes=1), np.float32)
+    amount, *_ = np.linalg.lstsq(basis, move[still].ravel(), rcond=None)
+    return np.asarray(move - np.tensordot(amount, directions, axes=1), np.float32)
+
+
+def _mirror(calm: Float32[ndarray, "478 3"]) -> Int32[ndarray, "478"]:
+    mirrored = calm * np.array([-1, 1, 1], np.float32)
+    distance = np.linalg.norm(mirrored[:, None] - calm[None], axis=2)
+    return np.asarray(distance.argmin(axis=1), np.int32)
