@@ -33,6 +33,11 @@ class Clip:
     """Ground-truth apex Action Units, 0..1, where the dataset has them (CK+, puppets)."""
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clip was generated: never a source unless asked, never held out."""
+        return self.extra.get("synthetic") == "true"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -49,7 +54,7 @@ class Dataset:
     root: Path
     clips: tuple[Clip, ...]
     layout: str  # "folder", "metadata", "dfew", ...
-    subjects_from: str  # "column", "pattern", "identity", "clip": how subjects are known
+    subjects_from: str  # "layout", "column", "pattern", "identity" or "clip": how subjects are known
     problems: tuple[Problem, ...] = ()
     citation: str = ""
 
@@ -57,6 +62,11 @@ class Dataset:
     def train(self) -> tuple[Clip, ...]:
         """The only clips that anything may be learnt or made from."""
         return tuple(clip for clip in self.clips if clip.split == "train")
+
+    @property
+    def sources(self) -> tuple[Clip, ...]:
+        """Training clips that are real: what new clips may be made from."""
+        return tuple(clip for clip in self.train if not clip.synthetic)
 
     def counts(self, split: Split = "train") -> dict[str, int]:
         """Clips per label in one split, labels in alphabetical order."""

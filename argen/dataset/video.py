@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -159,8 +159,12 @@ def _forget(part: Path) -> None:
         logger.debug("%s: left behind: %s", part, error.strerror)
 
 
+class _Misfit(Exception):
+    """decord pads the rows of frames narrower than 65 pixels that it rotates or scales, and trips over it."""
+
+
 class _Video:
-    """An opened video file: decord, or ffmpeg where decord cannot (rotated frames of some widths)."""
+    """An opened video file: decord, or ffmpeg where decord cannot."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,7 +176,7 @@ class _Video:
             raise UnreadableClip(f"{path}: no frames in it")
         try:
             first = self._batch(self.reader, [0])
-        except UnreadableClip:
+        except _Misfit:
             self.by_ffmpeg = True
             first = self._piped([0], None)
         self.info = ClipInfo(frames, float(self.reader.get_avg_fps()), first.shape[1], first.shape[2])
@@ -186,7 +190,10 @@ class _Video:
         height, width = cover(self.info.height, self.info.width, size)
         if size not in self.scaled:  # decord scales while it decodes, so a huge clip is never held whole
             self.scaled[size] = self._decord(width=width, height=height)
-        batch = self._batch(self.scaled[size], indices)
+        try:
+            batch = self._batch(self.scaled[size], indices)
+        except _Misfit:
+            return self._piped(indices, size)
         top, left = (height - size) // 2, (width - size) // 2
         return np.ascontiguousarray(batch[:, top : top + size, left : left + size])
 
@@ -205,6 +212,8 @@ class _Video:
         try:
             batch = reader.get_batch(list(indices)).asnumpy()
         except (decord.DECORDError, RuntimeError, IndexError) as error:
+            if "from_size == to_size" in str(error):
+                raise _Misfit from error
             raise UnreadableClip(f"{self.path}: {_why(self.path, error)}") from error
         return np.ascontiguousarray(batch[..., :3])
 
@@ -216,21 +225,24 @@ class _Video:
 
     def piped(self, wanted: Container[int], size: int | None) -> Iterator[UInt8[ndarray, "H W 3"]]:
         """The wanted frames, through a pipe from ffmpeg: slower, from the start, and one at a time."""
-        import imageio_ffmpeg
+        command = [ffmpeg(), "-loglevel", "quiet", "-threads", "1", "-i", str(self.path)]
+        command += ["-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                for index, frame in enumerate(_ppm_frames(process.stdout)):
+                    if index in wanted:
+                        yield np.asarray(fit(Image.fromarray(frame), size)) if size else frame
+            finally:
+                process.kill()
 
-        stream = imageio_ffmpeg.read_frames(
-            str(self.path), output_params=["-fps_mode", "passthrough", "-threads", "1"]
-        )
-        try:
-            width, height = next(stream)["size"]
-            for index, data in enumerate(stream):
-                if index in wanted:
-                    frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                    yield np.asarray(fit(Image.fromarray(frame), size)) if size else frame
-        except (OSError, StopIteration) as error:
-            raise UnreadableClip(f"{self.path}: damaged: {str(error).splitlines()[-1:]}") from error
-        finally:
-            stream.close()
+
+def _ppm_frames(stream: IO[bytes] | None) -> Iterator[UInt8[ndarray, "H W 3"]]:
+    while stream is not None and stream.readline() == b"P6\n":
+        width, height = (int(number) for number in stream.readline().split())
+        stream.readline()
+        data = stream.read(height * width * 3)
+        if len(data) == height * width * 3:
+            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
 def cover(height: int, width: int, size: int) -> tuple[int, int]:
@@ -252,7 +264,7 @@ def _open(path: Path) -> _Video:
 def _why(path: Path, error: Exception) -> str:
     text = str(error)
     if "cannot find video stream" in text:
-        return "no video stream in it"
+        return "no video stream in it, or cut short"
     if "Error reading" in text or "ERROR opening" in text:
         return "not a video, or cut short"
     last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__
