@@ -56,7 +56,7 @@ class PlanSettings(Settings):
         3.0, ge=1, le=100, description="give up on a class after this many jobs per wanted clip"
     )
     sources: Literal["calm", "same class", "any"] = Field(
-        "calm", description="calm: clips of the calmest classes first; same class; or any training clip"
+        "calm", description="calm: neutral clips, then the class's own; same class; or any training clip"
     )
 
 

@@ -10,14 +10,18 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
+from jaxtyping import Float32
+from numpy import ndarray
 
 from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
+from argen.face.track import FaceTrack
 from argen.manifest import Record
 from argen.run import Run, class_folder, disk_errors, write_atomically
 
@@ -46,6 +50,21 @@ class Summary:
         """The page to open."""
         return self.out / "report" / "index.html"
 
+    @property
+    def loading(self) -> str:
+        """One line of Python that loads the result."""
+        return LOADING.format(out=self.out)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data: summary.json, and what `--json` prints."""
+        return {**asdict(self), "out": str(self.out), "report": str(self.report)}
+
+
+def read_summary(out: Path) -> Summary:
+    """What the last process to end in this folder counted."""
+    row = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    return Summary(out, **{f.name: row[f.name] for f in fields(Summary) if f.name != "out"})
+
 
 def finish(run: Run, dataset: Dataset) -> Summary:
     """Bring the folder into its final form from what all processes have recorded so far."""
@@ -65,6 +84,7 @@ def finish(run: Run, dataset: Dataset) -> Summary:
                 write_atomically(run.out / split / "metadata.jsonl", text)
         summary = summarise(run, records)
         write_atomically(run.out / "README.md", dataset_card(dataset, summary))
+        write_atomically(run.out / "summary.json", json.dumps(summary.as_dict(), indent=1) + "\n")
     return summary
 
 
@@ -77,6 +97,17 @@ def summarise(run: Run, records: Iterable[dict[str, Any]]) -> Summary:
     seconds = sum(record["seconds"] for record in records)
     left = len(run.plan.wave(run.ledger.settle()[0]))
     return Summary(run.out, dict(run.plan.add), **by_status, left=left, seconds=seconds)
+
+
+def save_curves(path: Path, target: Float32[ndarray, "T 20"], track: FaceTrack) -> None:
+    """Keep the Action Units that were asked for and those that were seen, for the report and for you."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez_compressed(
+            file, target=target, seen=track.action_units, face_count=track.face_count.astype(np.int16)
+        )
+    part.replace(path)
 
 
 def link_real(out: Path, dataset: Dataset, settings: OutputSettings) -> dict[str, str]:

@@ -21,6 +21,7 @@ from argen.dataset.clip import Clip, Dataset
 from argen.errors import RecipeError, did_you_mean
 
 Strategy = str | float | Mapping[str, int] | Callable[[Mapping[str, int]], Mapping[str, int]]
+CALM = frozenset({"neutral", "calm"})
 STRATEGIES = ("minority", "not minority", "not majority", "all", "auto", "median", "sqrt")
 
 
@@ -76,6 +77,10 @@ class Plan:
                 start += size
                 size = min(wanted - kept, self.limits[label] - start)
         return jobs
+
+    def as_dict(self) -> dict[str, dict[str, int] | dict[str, str]]:
+        """What --json prints."""
+        return {"have": dict(self.have), "add": dict(self.add), "refused": dict(self.refused)}
 
     @cached_property
     def total(self) -> int:
@@ -152,21 +157,20 @@ def resolve_strategy(have: Mapping[str, int], strategy: Strategy) -> dict[str, i
 def source_pool(clips: Iterable[Clip], label: str, settings: PlanSettings, seed: int) -> tuple[str, ...]:
     """Ids of the clips whose faces may be used for a class, in the order of use.
 
-    Calm clips come first, then the class's own, then the rest; within each, subjects take turns, so that
-    the first n jobs show as many people as there are. Synthetic clips are never sources.
+    `calm` takes the neutral clips, then the class's own, and any other only where there are neither. Within
+    each, subjects take turns, so that the first n jobs show as many people as there are. Synthetic clips
+    are never sources.
     """
-    ranks: dict[int, list[Clip]] = {}
-    for clip in clips:
-        own = clip.label == label
-        if clip.extra.get("synthetic") == "true" or (settings.sources == "same class" and not own):
-            continue
-        calm = clip.label.casefold() in {"neutral", "calm"}
-        rank = 0 if settings.sources != "calm" or calm else (1 if own else 2)
-        ranks.setdefault(rank, []).append(clip)
+    real = [clip for clip in clips if clip.extra.get("synthetic") != "true"]
+    own = [clip for clip in real if clip.label == label]
+    calm = [clip for clip in real if clip.label.casefold() in CALM and clip.label != label]
+    ranks = {"same class": [own], "any": [real], "calm": [calm, own] if calm or own else [real]}[
+        settings.sources
+    ]
     order: list[str] = []
-    for rank in sorted(ranks):
+    for rank in ranks:
         by_subject: dict[str, list[str]] = {}
-        for clip in sorted(ranks[rank], key=lambda c: _digest("source", str(seed), label, c.id)):
+        for clip in sorted(rank, key=lambda c: _digest("source", str(seed), label, c.id)):
             by_subject.setdefault(clip.subject, []).append(clip.id)
         order += [
             clip_id for turn in zip_longest(*by_subject.values()) for clip_id in turn if clip_id is not None

@@ -34,7 +34,7 @@ from argen.plan import Job, Plan
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 OURS = ("train", "val", "test", "dropped", "tracks", "cache", "manifest", "report")
-OUR_FILES = ("run.json", "manifest.jsonl", "README.md", "run.log")
+OUR_FILES = ("manifest.jsonl", "README.md", "summary.json", "run.json")
 
 
 def class_folder(label: str) -> str:
@@ -128,6 +128,8 @@ def open_run(
         ledger = Ledger(out / "manifest", recipe.gate.distinct)
         with Journal(out / "manifest", shard) as journal:
             ledger.refresh()
+            if ledger.entries:
+                log.info("resuming: %d jobs done, %d clips wanted", len(ledger.entries), plan.total)
             if retry_failed:
                 ledger.forget_failures()
             yield Run(out, plan, recipe, shard, journal, ledger)
