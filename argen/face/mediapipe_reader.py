@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy import ndarray
 from argen.errors import MissingPackage
 from argen.face import geometry, models
 from argen.face.expression import expressions_of, units_of_blendshapes
+from argen.face.follow import FaceBox, follow_one_face
 from argen.face.track import FaceTrack
 
 IDENTITY_FRAMES: Final = 5
@@ -44,13 +45,10 @@ class _Face:
     landmarks: Float32[ndarray, "478 3"]
     blendshapes: Mapping[str, float]
 
-    @property
-    def centre(self) -> Float32[ndarray, "2"]:
-        return np.asarray(self.landmarks[:, :2].mean(axis=0), np.float32)
-
-    @property
-    def size(self) -> float:
-        return float(np.ptp(self.landmarks[:, :2], axis=0).max())
+    def box(self, index: int) -> FaceBox:
+        low = self.landmarks[:, :2].min(axis=0)
+        width, height = np.ptp(self.landmarks[:, :2], axis=0)
+        return FaceBox(index, float(low[0]), float(low[1]), float(width), float(height))
 
 
 class MediapipeReader:
@@ -82,7 +80,9 @@ class MediapipeReader:
         person at rest.
         """
         found = [self._faces(frame) for frame in frames]
-        chosen = _one_person(found)
+        boxes = [[face.box(i) for i, face in enumerate(faces)] for faces in found]
+        followed = zip(found, follow_one_face(boxes), strict=True)
+        chosen = [None if box is None else faces[box.index] for faces, box in followed]
         landmarks = np.full((len(frames), 478, 3), np.nan, np.float32)
         for i, face in enumerate(chosen):
             if face is not None:
@@ -98,6 +98,10 @@ class MediapipeReader:
             reader=self.name,
             weights=self.weights,
         )
+
+    def all_landmarks(self, frame: UInt8[ndarray, "H W 3"]) -> Float32[ndarray, "N 478 3"]:
+        """Landmarks, in pixels, of every face in one frame."""
+        return np.array([face.landmarks for face in self._faces(frame)], np.float32).reshape(-1, 478, 3)
 
     def close(self) -> None:
         """Release MediaPipe's graph; the reader cannot be used after."""
@@ -153,28 +157,6 @@ def _measure_units(
     start = own[calm] if neutral is None else None
     moved = geometry.movement(landmarks, landmarks[calm] if neutral is None else neutral)
     return geometry.action_units_of(moved, start), geometry.reliability(moved.noise)
-
-
-def _one_person(found: list[list[_Face]]) -> list[_Face | None]:
-    """The largest face at the start, then in each frame the one nearest to where it was last seen."""
-    last: _Face | None = None
-    chosen: list[_Face | None] = []
-    for faces in found:
-        if not faces:
-            chosen.append(None)
-            continue
-        face = max(faces, key=lambda f: f.size) if last is None else min(faces, key=_distance_to(last))
-        # A face that turns up somewhere else, while ours is away, is somebody else.
-        if last is not None and _distance_to(last)(face) > 1.5 * last.size:
-            chosen.append(None)
-            continue
-        last = face
-        chosen.append(face)
-    return chosen
-
-
-def _distance_to(last: _Face) -> Callable[[_Face], float]:
-    return lambda face: float(np.linalg.norm(face.centre - last.centre))
 
 
 def _dlib_shape(landmarks: Float32[ndarray, "478 3"]) -> object:
