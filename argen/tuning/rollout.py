@@ -1,0 +1,255 @@
+"""Rollout and replay of any diffusers image-to-video pipeline, with no code per model family.
+
+On the pipeline *instance*, `scheduler.step` is shadowed. In the rollout it takes steps of our law and
+keeps what it did; in the replay the same pipeline runs again, un-decorated so that gradients flow, and
+the step gives back the kept latents. Every call of the denoiser therefore sees exactly what it saw in the
+rollout, and before any update the probability ratio is exactly 1. Steps that are not trained answer
+without running the denoiser, and a replay ends right after its last action.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from argen.errors import RecipeError
+from argen.generate.probe import denoisers, replaced
+from argen.tuning.transition import STILL, Noise, Transition, draw, log_prob, mean, schedule, transition
+
+Pipeline = Any
+"""A diffusers pipeline; the library has no type for what the families share."""
+Answer = Any
+"""What a denoiser or a scheduler's step answers: a tensor, a tuple or a mapping of them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a pipeline's latents are laid out where its scheduler sees them."""
+
+    frames: int | None  # axis of time; None where latents are packed into tokens
+    first: int = 0  # frames before this are conditions that the pipeline overwrites: never actions
+    last: int = 0  # and so many at the end
+    images: bool = True  # whether a batch takes a list of images, or one image and a list of prompts
+
+    def actions(self, latents: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The part of latents that a policy decides."""
+        if self.frames is None or not (self.first or self.last):
+            return latents
+        length = latents.shape[self.frames] - self.first - self.last
+        return latents.narrow(self.frames, self.first, length)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One random step of a rollout: its law, its mean then, what was drawn, and how likely that was."""
+
+    law: Transition
+    centre: Float32[Tensor, "B ..."]
+    following: Float[Tensor, "B ..."]
+    log_prob: Float32[Tensor, "B"]  # mean over the elements that are actions
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Everything that replaying one call needs."""
+
+    call: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    actions: tuple[Action, ...]
+    latents: Mapping[tuple[int, int], Tensor]  # (step, stream) -> what the step gave back
+    answers: Mapping[str, Any]  # denoiser -> shape of what it answers
+    layout: Layout
+
+
+OnAction = Callable[[Action, Float32[Tensor, "B ..."]], None]
+
+
+def record(
+    pipe: Pipeline,
+    call: Mapping[str, Any],
+    seeds: Sequence[int],
+    *,
+    noise: Noise,
+    window: range,
+    layout: Layout,
+) -> tuple[Float[Tensor, "B ..."], Trajectory]:
+    """Run a pipeline with noise in the window of steps; what it made, and the trajectory.
+
+    Sample i starts from seed i and explores with seed i. The output is the pipeline's own: decoded frames, or
+    latents where the call asks for them.
+    """
+    explorers = [torch.Generator().manual_seed(_exploring(seed)) for seed in seeds]
+    actions: list[Action] = []
+    latents: dict[tuple[int, int], Tensor] = {}
+    clock = _Clock(pipe.scheduler)
+
+    def step(
+        model_output: Tensor, timestep: Tensor | float, sample: Tensor, *_: object, **options: object
+    ) -> Answer:
+        at = clock.tick(timestep)
+        random = at.index in window and at.stream == 0
+        law = transition(clock.steps[at.index], noise if random else STILL)
+        centre = mean(law, sample, model_output)
+        following = draw(law, centre, explorers, layout.frames).to(sample.dtype)
+        if law.std > 0:
+            actions.append(Action(law, centre, following, density(law, centre, following, layout)))
+        if window and window.start - 1 <= at.index < window.stop:
+            latents[at.index, at.stream] = following
+        return _answer(following, options)
+
+    answers: dict[str, Any] = {}
+    with torch.no_grad(), ExitStack() as stack:
+        stack.enter_context(replaced(pipe.scheduler, "step", step))
+        for name, module in denoisers(pipe).items():
+            stack.enter_context(_noting(module, name, answers))
+        output = pipe(**call, generator=generators(seeds), return_dict=False)[0]
+    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout)
+
+
+def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction) -> None:
+    """Run the pipeline along a trajectory; `on_action` gets each action with its mean under today's weights.
+
+    The mean carries gradients; `on_action` should run backward itself, so that no graph outlives its step.
+    """
+    todo = {action.law.index: action for action in trajectory.actions}
+    clock = _Clock(pipe.scheduler)
+
+    def step(
+        model_output: Tensor, timestep: Tensor | float, sample: Tensor, *_: object, **options: object
+    ) -> Answer:
+        at = clock.tick(timestep)
+        if at.stream == 0 and at.index in todo:
+            action = todo.pop(at.index)
+            on_action(action, mean(action.law, sample.detach(), model_output))
+            if not todo:
+                raise _Finished
+        return _answer(trajectory.latents.get((at.index, at.stream), sample).detach(), options)
+
+    undecorated = inspect.unwrap(type(pipe).__call__)
+    with torch.enable_grad(), ExitStack() as stack:
+        stack.enter_context(replaced(pipe.scheduler, "step", step))
+        for name, module in denoisers(pipe).items():
+            shape = trajectory.answers.get(name)
+            stack.enter_context(_skipping(module, shape, lambda: clock.coming not in todo))
+        try:
+            undecorated(pipe, **trajectory.call, generator=generators(trajectory.seeds), return_dict=False)
+        except _Finished:
+            return
+    raise RecipeError("tune: the pipeline ended before its replay did; it can't be tuned by replay")
+
+
+def density(
+    law: Transition, centre: Float32[Tensor, "B ..."], following: Float[Tensor, "B ..."], layout: Layout
+) -> Float32[Tensor, "B"]:
+    """Log-density of what followed, averaged over the elements that are actions."""
+    inner = layout.actions(centre), layout.actions(following)
+    return log_prob(law, *inner, axis=layout.frames).flatten(1).mean(1)
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator a sample, on the CPU whatever the device: a seed gives the same noise everywhere."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def _exploring(seed: int) -> int:
+    """A second stream of randomness of the same seed, so that exploring doesn't repeat the first latents."""
+    return (seed * 6364136223846793005 + 1442695040888963407) % 2**63
+
+
+class _Finished(Exception):
+    """The last action of a replay is done: the rest of the pipeline would change nothing."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    index: int
+    stream: int  # 0: the video; 1: what the pipeline denoises beside it (sound)
+
+
+@dataclass
+class _Clock:
+    """Counts the steps of a run. Calls at one and the same time are streams of one step."""
+
+    scheduler: Any
+    index: int = -1
+    stream: int = 0
+    time: float | None = None
+    steps: tuple[Any, ...] = field(default=())
+
+    def tick(self, timestep: Tensor | float) -> _Place:
+        time = float(timestep)
+        if time == self.time:
+            self.stream += 1
+            return _Place(self.index, self.stream)
+        if self.index < 0:
+            self.steps = schedule(self.scheduler)
+        self.index, self.stream, self.time = self.index + 1, 0, time
+        self._advance(timestep)
+        return _Place(self.index, 0)
+
+    @property
+    def coming(self) -> int:
+        """Index of the step that the next answer of a denoiser is for."""
+        return self.index + 1
+
+    def _advance(self, timestep: Tensor | float) -> None:
+        """Schedulers that scale the denoiser's input count steps themselves."""
+        if not hasattr(self.scheduler, "_step_index"):
+            return
+        if self.scheduler._step_index is None:
+            self.scheduler._init_step_index(timestep)
+        self.scheduler._step_index += 1
+
+
+def _answer(following: Tensor, options: Mapping[str, object]) -> Answer:
+    from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
+    return (following,) if options.get("return_dict") is False else SchedulerOutput(prev_sample=following)
+
+
+@contextmanager
+def _noting(module: nn.Module, name: str, answers: dict[str, Any]) -> Iterator[None]:
+    """Note the shape of what a denoiser answers."""
+    inner = module.forward
+
+    def forward(*args: object, **kwargs: object) -> Answer:
+        answer = inner(*args, **kwargs)
+        answers[name] = _map(answer, lambda t: (t.shape, t.dtype, t.device))
+        return answer
+
+    with replaced(module, "forward", forward):
+        yield
+
+
+@contextmanager
+def _skipping(module: nn.Module, shape: Answer, skip: Callable[[], bool]) -> Iterator[None]:
+    """Answer zeros of the noted shape instead of running a denoiser whose step is not trained."""
+    inner = module.forward
+
+    def forward(*args: object, **kwargs: object) -> Answer:
+        if shape is None or not skip():
+            return inner(*args, **kwargs)
+        return _map(shape, lambda s: torch.zeros(s[0], dtype=s[1], device=s[2]))
+
+    with replaced(module, "forward", forward):
+        yield
+
+
+def _map(answer: Answer, change: Callable[[Any], Any]) -> Answer:
+    """Apply `change` to the tensors of a denoiser's answer, or to the notes that stand for them."""
+    if isinstance(answer, Mapping):
+        return type(answer)(**{key: _map(value, change) for key, value in answer.items()})
+    if isinstance(answer, list) or (isinstance(answer, tuple) and not _is_note(answer)):
+        return type(answer)(_map(value, change) for value in answer)
+    return change(answer) if isinstance(answer, Tensor) or _is_note(answer) else answer
+
+
+def _is_note(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and isinstance(value[0], torch.Size)
