@@ -25,5 +25,5 @@ class Affect:
 
     @property
     def apex(self) -> int:
-        """Frame of the strongest target expression."""
-        return int(np.argmax(np.abs(self.trajectory - self.trajectory[0]).sum(axis=1)))
+        """Frame of the strongest target expression; AU43 (last) is left out, for a blink is no apex."""
+        return int(np.argmax(np.abs(self.trajectory - self.trajectory[0])[:, :-1].sum(axis=1)))
