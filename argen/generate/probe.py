@@ -1,0 +1,112 @@
+"""What a pipeline feeds its denoiser, learnt by running it up to the first step with the denoiser cut out.
+
+This is how families are told apart without naming one: a probe costs the encoders' time and no denoising,
+and says which axis is time, which rows are guided, and whether a batch equals its singles.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import update_wrapper
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, nn
+
+Pipeline = Any
+"""An instance of a diffusers pipeline; diffusers has no types."""
+Method = Any
+
+_DENOISER = re.compile(r"(transformer|unet|denoiser)(_\d+)?")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The tensors that reach the denoiser, one mapping per call, and what reaches the scheduler's step."""
+
+    calls: tuple[Mapping[str, Tensor], ...]
+    sample: Tensor | None  # None where the pipeline asked for more calls than a probe follows
+
+    @property
+    def hidden(self) -> Tensor:
+        """The noisy input of the first call."""
+        return self.calls[0]["hidden_states"]
+
+
+class _Reached(Exception):
+    """Enough was seen; carries what the step was given."""
+
+
+def denoisers(pipe: Pipeline) -> dict[str, nn.Module]:
+    """The networks that denoise, by component name: diffusers calls them transformer, transformer_2, unet."""
+    return {
+        name: module
+        for name, module in pipe.components.items()
+        if isinstance(module, nn.Module) and _DENOISER.fullmatch(name)
+    }
+
+
+@contextmanager
+def replaced(target: object, name: str, value: Method) -> Iterator[Method]:
+    """Shadow a method on one instance, and put back whatever was there, hooks included; gives the old one."""
+    shadowed = name in vars(target)
+    before = getattr(target, name)
+    setattr(target, name, update_wrapper(value, before))  # pipelines read the signature of what they call
+    try:
+        yield before
+    finally:
+        if shadowed:
+            setattr(target, name, before)
+        else:
+            delattr(target, name)
+
+
+def probe(pipe: Pipeline, arguments: Mapping[str, Any]) -> Probe:
+    """Run `pipe(**arguments)` until its first scheduler step, with a denoiser that answers zeros."""
+    calls: list[dict[str, Tensor]] = []
+    sample: Tensor | None = None
+    with ExitStack() as stack:
+        for module in denoisers(pipe).values():
+            stack.enter_context(replaced(module, "forward", _recorder(module, calls)))
+        stack.enter_context(replaced(pipe.scheduler, "step", _halt))
+        try:
+            pipe(**arguments)
+        except _Reached as reached:
+            sample = reached.args[0]
+        finally:
+            pipe.maybe_free_model_hooks()
+    return Probe(tuple(calls), sample)
+
+
+def _recorder(module: nn.Module, calls: list[dict[str, Tensor]]) -> Method:
+    names = list(inspect.signature(type(module).forward).parameters)[1:]
+
+    def forward(*args: object, **kwargs: object) -> object:
+        named = dict(zip(names, args, strict=False)) | kwargs
+        tensors = {key: value.detach() for key, value in named.items() if isinstance(value, Tensor)}
+        if "sample" in tensors:  # U-Nets call their noisy input so
+            tensors["hidden_states"] = tensors.pop("sample")
+        calls.append(tensors)
+        answer = blank(module, tensors["hidden_states"])
+        return (answer,) if named.get("return_dict") is False else SimpleNamespace(sample=answer)
+
+    return forward
+
+
+def blank(module: nn.Module, hidden: Tensor) -> Tensor:
+    """Zeros in the shape of the denoiser's answer: its input with the channels that come out."""
+    config: Any = module.config
+    came, comes = config.in_channels, getattr(config, "out_channels", None) or config.in_channels
+    shape = list(hidden.shape)
+    if comes != came:
+        shape[next(axis for axis in (1, 2, -1) if shape[axis] == came)] = comes
+    return hidden.new_zeros(shape)
+
+
+def _halt(*args: object, **kwargs: object) -> None:
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim > 1]
+    raise _Reached(tensors[-1])
