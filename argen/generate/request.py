@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
@@ -23,6 +23,7 @@ class Request:
     seed: int
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Loaded once, called with up to `batch` requests; request i gives clip i whatever the batch."""
 
