@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -198,8 +200,7 @@ class _Video:
         return np.ascontiguousarray(batch[:, top : top + size, left : left + size])
 
     def _decord(self, **size: int) -> Any:  # noqa: ANN401 (decord has no types)
-        import decord
-
+        decord = _import_decord()
         decord.logging.set_level(decord.logging.QUIET)
         try:
             return decord.VideoReader(str(self.path), num_threads=1, **size)
@@ -207,8 +208,7 @@ class _Video:
             raise UnreadableClip(f"{self.path}: {_why(self.path, error)}") from error
 
     def _batch(self, reader: Any, indices: Sequence[int]) -> UInt8[ndarray, "T H W 3"]:  # noqa: ANN401
-        import decord
-
+        decord = _import_decord()
         try:
             batch = reader.get_batch(list(indices)).asnumpy()
         except (decord.DECORDError, RuntimeError, IndexError) as error:
@@ -270,3 +270,22 @@ def _why(path: Path, error: Exception) -> str:
     last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__
     logger.debug("%s: %s", path, text)
     return f"damaged: {last.rpartition(': ')[2][:120]}"
+
+
+def _import_decord() -> Any:  # noqa: ANN401 (decord has no types)
+    """decord, kept from loading torch's CUDA libraries for all to see.
+
+    Among them is NVBLAS, which then takes over the matrix products of torch on the CPU, has no library to
+    hand them to, and ends the process.
+    """
+    if "decord" not in sys.modules:
+        hidden = sys.modules.get("nvidia")
+        sys.modules["nvidia"] = None  # type: ignore[assignment]
+        try:
+            import decord  # noqa: F401
+        finally:
+            if hidden is None:
+                del sys.modules["nvidia"]
+            else:
+                sys.modules["nvidia"] = hidden
+    return importlib.import_module("decord")
