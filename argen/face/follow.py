@@ -22,6 +22,7 @@ class FaceBox:
 
     @property
     def area(self) -> float:
+        """In square pixels."""
         return self.width * self.height
 
     def distance(self, other: FaceBox) -> float:

@@ -26,10 +26,10 @@ from argen.face.pyfeat_weights import PyfeatWeights
 from argen.face.track import FaceTrack
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from argen.face.mediapipe_reader import MediapipeReader
 
+Table = Mapping[str, ndarray]
+"""Columns by name, as in py-feat's Fex."""
 BATCH: Final = 8
 """Frames per call of the networks."""
 FOREHEAD: Final = 0.12
@@ -59,10 +59,9 @@ class PyfeatReader:
 
     def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> FaceTrack:
         """Measure every frame."""
-        import pandas as pd
-
-        tables = [self._read(frames[i : i + BATCH], i) for i in range(0, len(frames), BATCH)]
-        return track_from_rows(pd.concat(tables, ignore_index=True), len(frames), self.weights)
+        parts = [self._read(frames[i : i + BATCH], i) for i in range(0, len(frames), BATCH)]
+        table = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+        return track_from_rows(table, len(frames), self.weights)
 
     def close(self) -> None:
         """Release the networks and MediaPipe's graph."""
@@ -70,8 +69,8 @@ class PyfeatReader:
             self._finder.close()
         del self._detector
 
-    def _read(self, frames: UInt8[ndarray, "B H W 3"], first: int) -> pd.DataFrame:
-        """py-feat's row for every face of these frames, with the frame's number."""
+    def _read(self, frames: UInt8[ndarray, "B H W 3"], first: int) -> dict[str, ndarray]:
+        """py-feat's columns, a row for every face of these frames, and the frame's number."""
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
@@ -81,30 +80,28 @@ class PyfeatReader:
             else:
                 boxes = [torch.from_numpy(face_boxes(self._finder.all_landmarks(frame))) for frame in frames]
                 faces = self._detector.crop_faces_from_boxes(images, boxes)
-            table: pd.DataFrame = self._detector(faces, _unscaled(images))
-        table["frame"] = np.repeat(
-            np.arange(first, first + len(frames)), [len(face["faces"]) for face in faces]
-        )
-        return table
+            table = self._detector(faces, _unscaled(images))
+        frame = np.repeat(np.arange(first, first + len(frames)), [len(face["faces"]) for face in faces])
+        return {column: table[column].to_numpy() for column in table.columns} | {"frame": frame}
 
 
-def track_from_rows(table: pd.DataFrame, length: int, weights: Mapping[str, str]) -> FaceTrack:
-    """A track from rows with the columns of py-feat's Fex and a `frame` number; one row a face.
+def track_from_rows(table: Table, length: int, weights: Mapping[str, str]) -> FaceTrack:
+    """A track from the columns of py-feat's Fex and a `frame` number; one row a face.
 
     Rows of frames without a face are NaN, as py-feat leaves them.
     """
-    rows = table[np.isfinite(table["AU01"].to_numpy(float))]
-    frame = rows["frame"].to_numpy(np.int64)
-    count = np.bincount(frame, minlength=length).astype(np.int64)
-    box = rows[["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]].to_numpy(float)
-    boxes = [[FaceBox(row, *box[row]) for row in np.flatnonzero(frame == i)] for i in range(length)]
+    real = np.isfinite(table["AU01"].astype(float))
+    rows = {column: values[real] for column, values in table.items()}
+    frame = rows["frame"].astype(np.int64)
+    box = np.stack([rows[f"FaceRect{side}"] for side in ("X", "Y", "Width", "Height")], axis=1).astype(float)
+    boxes = [[FaceBox(int(row), *box[row]) for row in np.flatnonzero(frame == i)] for i in range(length)]
     chosen = np.array([-1 if face is None else face.index for face in follow_one_face(boxes)], np.int64)
     return FaceTrack(
         action_units=np.clip(_rows(rows, list(ACTION_UNITS), chosen), 0.0, 1.0),
         expressions=_rows(rows, [name.capitalize() for name in EXPRESSIONS], chosen),
         identity=_unit(_rows(rows, [f"Identity_{i + 1}" for i in range(512)], chosen)),
         landmarks=_mesh(rows, chosen),
-        face_count=count,
+        face_count=np.bincount(frame, minlength=length).astype(np.int64),
         # py-feat publishes no reliability per unit; its own probabilities stand as they are.
         confidence=np.ones(len(ACTION_UNITS), np.float32),
         reader=PyfeatReader.name,
@@ -119,14 +116,14 @@ def face_boxes(landmarks: Float32[ndarray, "N 478 3"]) -> Float32[ndarray, "N 4"
     return np.concatenate([low, high], axis=1).astype(np.float32).reshape(-1, 4)
 
 
-def _rows(rows: pd.DataFrame, columns: list[str], chosen: Int[ndarray, "T"]) -> Float32[ndarray, "T C"]:
-    values = rows[columns].to_numpy(np.float32)
+def _rows(rows: Table, columns: list[str], chosen: Int[ndarray, "T"]) -> Float32[ndarray, "T C"]:
+    values = np.stack([rows[column] for column in columns], axis=1).astype(np.float32)
     picked = np.full((len(chosen), len(columns)), np.nan, np.float32)
     picked[chosen >= 0] = values[chosen[chosen >= 0]]
     return picked
 
 
-def _mesh(rows: pd.DataFrame, chosen: Int[ndarray, "T"]) -> Float32[ndarray, "T 478 3"]:
+def _mesh(rows: Table, chosen: Int[ndarray, "T"]) -> Float32[ndarray, "T 478 3"]:
     """Pixels; py-feat's depth is in widths of the square it cut out."""
     axes = [_rows(rows, [f"mesh_{axis}_{i}" for i in range(478)], chosen) for axis in "xyz"]
     width = _rows(rows, ["FaceRectWidth"], chosen)
