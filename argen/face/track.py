@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
@@ -46,6 +46,7 @@ class FaceTrack:
         return len(self.face_count)
 
 
+@runtime_checkable
 class FaceReader(Protocol):
     """A measuring backend. Loaded once, called per clip, deterministic, closed at the end."""
 

@@ -24,6 +24,7 @@ class Request:
 
 
 @runtime_checkable
+@runtime_checkable
 class Generator(Protocol):
     """Loaded once, called with up to `batch` requests; request i gives clip i whatever the batch."""
 
