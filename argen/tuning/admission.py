@@ -44,13 +44,13 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
         layout, first=_conditions(pipe, call, layout, 1), last=_conditions(pipe, call, layout, -1)
     )
     difference = parity(pipe, call, layout)
-    limit = next(
-        (TOLERANCE.get(p.dtype, 5e-2) for d in denoisers(pipe).values() for p in d.parameters()), 1e-5
-    )
+    dtypes = {weight.dtype for module in denoisers(pipe).values() for weight in module.parameters()}
+    limit = max(TOLERANCE.get(dtype, 5e-2) for dtype in dtypes)
     if not difference <= limit:
         raise RecipeError(
             f"tune.model: {type(pipe).__name__} can't be replayed exactly: without noise our step differs "
-            f"from {type(pipe.scheduler).__name__} by {difference:.1e} (at most {limit:.0e}); set a first-order scheduler"
+            f"from {type(pipe.scheduler).__name__} by {difference:.1e} (at most {limit:.0e}); "
+            "set a first-order scheduler"
         )
     return layout
 
@@ -128,7 +128,7 @@ def _at_step(
 
     def step(
         model_output: Tensor, timestep: Tensor | float, sample: Tensor, *_: object, **options: object
-    ) -> Any:
+    ) -> Answer:
         nonlocal seen, time
         beside, time = float(timestep) == time, float(timestep)
         if not beside and seen == stop:

@@ -1,0 +1,115 @@
+"""LoRA on the denoisers of a pipeline: one way for transformers and U-Nets, one or several."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from argen.errors import RecipeError
+from argen.generate.adapter import NAME
+from argen.generate.probe import denoisers
+from argen.tuning.rollout import Pipeline
+
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+"""What diffusers calls the projections of its attention layers."""
+
+
+def inject(pipe: Pipeline, rank: int, alpha: float, seed: int, targets: Sequence[str] = ()) -> None:
+    """Freeze the pipeline and add low-rank matrices, in single precision, to its denoisers' attention.
+
+    The output is unchanged until the first update. `targets` are ends of layer names; by default the
+    attention projections. There is no dropout: it would make a replay differ from its rollout.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    for component in pipe.components.values():
+        if isinstance(component, nn.Module):
+            component.requires_grad_(False).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in denoisers(pipe).items():
+            layers = _layers(module, targets)
+            if not layers:
+                raise RecipeError(
+                    f"tune.targets: no linear layer of the {name} ends with {', '.join(targets)}"
+                )
+            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0)
+            inject_adapter_in_model(config, module, adapter_name=NAME)
+    for weight in adapter(pipe).values():
+        weight.data = weight.data.float()
+
+
+def adapter(pipe: Pipeline) -> dict[str, nn.Parameter]:
+    """The trainable matrices, by the names that an adapter file gives them."""
+    return {
+        f"{name}.{key.replace(f'.{NAME}.', '.')}": weight
+        for name, module in denoisers(pipe).items()
+        for key, weight in module.named_parameters()
+        if f".{NAME}." in key
+    }
+
+
+@contextmanager
+def untuned(pipe: Pipeline) -> Iterator[None]:
+    """The model without its adapter: the reference policy."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [
+        layer
+        for module in denoisers(pipe).values()
+        for layer in module.modules()
+        if isinstance(layer, BaseTunerLayer)
+    ]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+@contextmanager
+def swapped(pipe: Pipeline, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other matrices (an average, a checkpoint's), for as long as the context lasts."""
+    own = adapter(pipe)
+    kept = {name: weight.detach().clone() for name, weight in own.items()}
+    _copy(own, weights)
+    try:
+        yield
+    finally:
+        _copy(own, kept)
+
+
+def save_adapter(weights: Mapping[str, Tensor], path: Path, rank: int, alpha: float) -> None:
+    """Write matrices where `pipe.load_lora_weights` and `generate.adapter` read them; atomically."""
+    from safetensors.torch import save_file
+
+    components = sorted({name.partition(".")[0] for name in weights})
+    settings = {
+        f"{name}.{key}": value for name in components for key, value in (("r", rank), ("lora_alpha", alpha))
+    }
+    partial = path.with_suffix(".part")
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(tensors, partial, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(settings)})
+    os.replace(partial, path)
+
+
+def _layers(module: nn.Module, targets: Sequence[str]) -> list[str]:
+    linear = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    if targets:
+        return [name for name in linear if name.endswith(tuple(f".{end}" for end in targets))]
+    usual = [name for name in linear if name.endswith(tuple(f".{end}" for end in PROJECTIONS))]
+    return usual or [name for name in linear if "attention" in name or "attn" in name]
+
+
+def _copy(own: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(weights[name])

@@ -1,0 +1,116 @@
+"""The `tune` section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from argen.config import Recipe, Settings
+from argen.tuning.objective import PRESETS, Knobs
+from argen.tuning.transition import Noise
+
+STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "updates")
+"""What the ddpo preset fixes."""
+
+
+class TuneSettings(Settings):
+    """How a model is tuned against rewards; names follow trl's GRPOConfig where it has the same thing."""
+
+    objective: Literal["grpo", "ddpo", "nft"] = Field(
+        "grpo", description="grpo: windowed; ddpo: as published"
+    )
+    iterations: int = Field(100, ge=1, description="rollouts of a batch, each with its update")
+    prompts: int = Field(2, ge=1, description="jobs an iteration tries, over all processes")
+    num_generations: int = Field(8, ge=2, description="clips tried for each of them: the group")
+    batch: int = Field(4, ge=1, description="clips per call of the pipeline")
+    steps: tuple[int, ...] = Field(
+        (), description="denoising steps, shared out in each group; empty: generate.steps"
+    )
+    window: int | None = Field(None, ge=1, description="steps that explore and train; empty: the objective's")
+    noise: Literal["ddim", "cps", "sde"] | None = Field(None, description="kind of exploration")
+    eta: float | None = Field(None, ge=0, le=1, description="how much of it, 0..1")
+    rho: float = Field(0.0, ge=0, lt=1, description="correlation of the exploration of neighbouring frames")
+    same_start: bool = Field(
+        True, description="a group shares its first latents, and differs by exploring only"
+    )
+    updates: int = Field(1, ge=1, description="updates per rollout; with one, the clip never binds")
+    learning_rate: float = Field(3e-4, gt=0, description="of AdamW")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm at which the gradient is cut")
+    clip: float | None = Field(None, gt=0, description="of the ratio, in units of the mean log-ratio")
+    clip_high: float | None = Field(None, gt=0, description="the same upwards, if it shall differ")
+    beta: float = Field(0.0, ge=0, description="weight of the KL to the untuned model")
+    rank: int = Field(8, ge=1, description="of the LoRA matrices")
+    alpha: float | None = Field(None, gt=0, description="their scale; empty: the rank")
+    dropout: float = Field(0.0, description="must stay 0")
+    targets: tuple[str, ...] = Field((), description="ends of layer names; empty: attention projections")
+    ema: float = Field(0.9, ge=0, lt=1, description="average of the adapter that is judged and kept")
+    gradient_checkpointing: bool = Field(False, description="trade time for memory")
+    rewards: dict[str, float] = Field(default_factory=dict, description="reward -> weight")
+    gates: dict[str, float] = Field(
+        default_factory=dict, description="reward -> least value; below it, the minimum"
+    )
+    judge: dict[str, float] = Field(
+        default_factory=dict, description="held-out rewards -> weight; never trained on"
+    )
+    judge_reader: str | None = Field(None, description="face reader of the judge, if not that of the rewards")
+    evaluate_every: int = Field(10, ge=1, description="iterations between evaluations of fixed jobs")
+    evaluate_jobs: int = Field(8, ge=1, description="jobs held out for them")
+    patience: int = Field(
+        3, ge=1, description="evaluations with a rising proxy and a falling judge before a stop"
+    )
+    checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
+    tracker: Literal["none", "tensorboard", "trackio", "wandb"] = Field(
+        "tensorboard", description="where curves go"
+    )
+
+    @field_validator("dropout")
+    @classmethod
+    def _no_dropout(cls, value: float) -> float:
+        if value != 0:
+            raise ValueError("LoRA dropout makes a replay differ from its rollout; it must be 0")
+        return value
+
+    @field_validator("rewards", "judge")
+    @classmethod
+    def _weights(cls, value: dict[str, float]) -> dict[str, float]:
+        if any(weight <= 0 for weight in value.values()):
+            raise ValueError("a weight must be above 0; leave out what shall not count")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        changed = [name for name in STRICT if name in self.model_fields_set]
+        if self.objective == "ddpo" and changed:
+            raise ValueError(f"the ddpo preset fixes {', '.join(changed)}; leave them out, or use grpo")
+        if self.objective != "nft" and self.exploration.eta == 0:
+            raise ValueError("a window without noise explores nothing; set eta above 0")
+        if self.window is not None and self.steps and self.window > min(self.steps):
+            raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
+        return self
+
+    @property
+    def exploration(self) -> Noise:
+        """Noise inside the window."""
+        preset = PRESETS[self.objective][0]
+        eta = preset.eta if self.eta is None else self.eta
+        return Noise(self.noise or preset.kind, eta, self.rho)
+
+    @property
+    def trained_steps(self) -> int | None:
+        """Length of the window; None for all steps."""
+        return self.window if self.window is not None else PRESETS[self.objective][1]
+
+    @property
+    def knobs(self) -> Knobs:
+        """What the objective is told."""
+        preset = PRESETS[self.objective][2]
+        clip = preset.clip if self.clip is None else self.clip
+        return Knobs(clip, self.clip_high, self.beta, preset.normalised)
+
+
+class TuneRecipe(Recipe):
+    """A recipe with a `tune` section."""
+
+    tune: TuneSettings = TuneSettings()
