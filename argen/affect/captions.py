@@ -300,7 +300,8 @@ def _has(text: str, word: str) -> bool:
 
 
 def _mentions(text: str, phrases: Phrases) -> bool:
-    sentences = [re.findall(r"[a-z]+", part.replace("eyebrow", "brow")) for part in re.split(r"[.;!?]", text)]
+    plain = text.replace("eyebrow", "brow").replace("eyelid", "lid")
+    sentences = [re.findall(r"[a-z]+", part) for part in re.split(r"[.;!?]", plain)]
     return any(
         all(any(word.startswith(stem) for word in sentence) for stem in line.split())
         for sentence in sentences
