@@ -19,7 +19,6 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from argen.affect.affect import Affect
-from argen.affect.describe import why_not_expandable
 from argen.config import Recipe
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.fingerprint import file_hash
@@ -33,7 +32,7 @@ from argen.output import finish, save_curves
 from argen.plan import Job, Plan, make_plan
 from argen.report.page import write_report
 from argen.run import Run, check_place, open_run
-from argen.workshop import Source, Workshop, open_workshop
+from argen.workshop import Source, Workshop, open_workshop, why_not
 
 TRIAL_SOURCES = 5
 
@@ -86,8 +85,8 @@ def estimate(dataset: Dataset, recipe: Recipe) -> tuple[Plan, Estimate]:
                 plan = make_plan(dataset, recipe, workshop.why_not)
                 return plan, _measure_one(plan, workshop, recipe, Path(scratch))
         except EnvironmentFault as error:
-            why_not = partial(why_not_expandable, counts=dataset.counts("train"), settings=recipe.affect)
-            return make_plan(dataset, recipe, why_not), Estimate(0, 0, 0, f"not estimated: {error}")
+            plan = make_plan(dataset, recipe, partial(why_not, dataset=dataset, recipe=recipe))
+            return plan, Estimate(0, 0, 0, f"not estimated: {error}")
 
 
 def _measure_one(plan: Plan, workshop: Workshop, recipe: Recipe, scratch: Path) -> Estimate:

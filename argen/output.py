@@ -5,6 +5,7 @@ Everything here can be done again at any time and gives the same bytes; it is ru
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from numpy import ndarray
+from PIL import Image
 
 from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
@@ -107,6 +109,21 @@ def save_curves(path: Path, target: Float32[ndarray, "T 20"], track: FaceTrack) 
         np.savez_compressed(
             file, target=target, seen=track.action_units, face_count=track.face_count.astype(np.int16)
         )
+    part.replace(path)
+
+
+def source_picture(out: Path, clip_id: str) -> Path:
+    """Where a run keeps the source frame of a clip, as a small picture for its report."""
+    return out / "cache" / "sources" / f"{hashlib.sha256(clip_id.encode()).hexdigest()[:16]}.jpg"
+
+
+def save_picture(path: Path, frame: UInt8[ndarray, "H W 3"], longest: int = 256) -> None:
+    """Keep a small JPEG of a frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(frame)
+    picture.thumbnail((longest, longest))
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    picture.save(part, "JPEG", quality=88)
     part.replace(path)
 
 

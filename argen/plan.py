@@ -134,7 +134,8 @@ def resolve_strategy(have: Mapping[str, int], strategy: Strategy) -> dict[str, i
         return _totals(have, strategy)
     if isinstance(strategy, float | int):
         return _ratio(have, float(strategy))
-    minority, majority = min(have, key=lambda k: have[k]), max(have, key=lambda k: have[k])
+    names = sorted(have)  # ties go to the first in the alphabet
+    minority, majority = min(names, key=lambda k: have[k]), max(names, key=lambda k: have[k])
     chosen = {
         "minority": {minority},
         "not minority": set(have) - {minority},
@@ -225,11 +226,13 @@ def _totals(have: Mapping[str, int], totals: Mapping[str, int]) -> dict[str, int
 def _ratio(have: Mapping[str, int], ratio: float) -> dict[str, int]:
     if not 0 < ratio <= 1:
         raise RecipeError(f"plan.strategy: a ratio to the largest class lies in (0, 1], not {ratio}")
-    majority = max(have, key=lambda k: have[k])
+    majority = max(sorted(have), key=lambda k: have[k])
     wanted = int(have[majority] * ratio)
     added = {label: 0 if label == majority else max(wanted - n, 0) for label, n in have.items()}
-    if len(have) > 1 and wanted < min(n for label, n in have.items() if label != majority):
-        raise RecipeError(f"plan.strategy: every class already exceeds the ratio {ratio}; increase it")
+    if not any(added.values()):
+        raise RecipeError(
+            f"plan.strategy: every class already has the ratio {ratio} to the largest; increase it"
+        )
     return added
 
 

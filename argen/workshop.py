@@ -13,24 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from argen.affect.describe import Describer, why_not_expandable
-from argen.config import Recipe
+from argen.affect.affect import Affect
+from argen.affect.captions import load_prompts
+from argen.affect.describe import Ask, Describer, Wish
+from argen.affect.emotion import canonical
+from argen.affect.profile import sample_apex
+from argen.config import AffectSettings, Recipe
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.fingerprint import fingerprint
 from argen.dataset.video import probe, read_frames, spread
-from argen.errors import JobError, NoFaceFound
-from argen.face.cache import load_track, save_track
+from argen.errors import JobError, NoFaceFound, did_you_mean
+from argen.face.cache import load_track, save_track, track_name
 from argen.face.reader import load_reader
 from argen.face.track import FaceReader, FaceTrack, calmest_frame
 from argen.gate import Verdict, judge
 from argen.generate.load import load_generator
 from argen.generate.request import Generator, Request
+from argen.output import save_picture, source_picture
 from argen.plan import Job
 
 log = logging.getLogger(__name__)
+DIRECTION_DRAWS = 64
 SOURCES_AT_HAND = 16  # sources kept decoded: the jobs of one source come close together
 
 
@@ -56,6 +63,7 @@ class Workshop:
         self._reader: FaceReader = load_reader(recipe.face)
         self._generator: Generator = load_generator(recipe.generate)
         self._describer: Describer | None = None
+        self._toward: dict[str, Float32[ndarray, "20"]] = {}
 
     @property
     def batch(self) -> int:
@@ -65,7 +73,7 @@ class Workshop:
     @property
     def made_by(self) -> Mapping[str, str]:
         """What made the pixels: generator, model, revision or hash, adapter."""
-        return {"generator": self._generator.name, **self._generator.provenance}
+        return {"generator": self._generator.name, **dict(self._generator.provenance)}
 
     @property
     def models(self) -> dict[str, Any]:
@@ -81,7 +89,7 @@ class Workshop:
 
     def why_not(self, label: str) -> str | None:
         """Why a class cannot be expanded, or None."""
-        return why_not_expandable(label, self._dataset.counts("train"), self._recipe.affect)
+        return why_not(label, self._dataset, self._recipe)
 
     def learn(self, labels: Iterable[str], most: int | None = None) -> None:
         """Measure the training clips of the classes to be expanded; set up profiles and exemplars.
@@ -89,24 +97,30 @@ class Workshop:
         At most `most` clips a class, where a trial needs no more.
         """
         wanted = set(labels)
-        tracks: dict[str, list[tuple[Clip, FaceTrack]]] = {label: [] for label in wanted}
+        measured: list[tuple[Clip, FaceTrack]] = []
+        counts = dict.fromkeys(wanted, 0)
         for clip in self._dataset.train:
             if clip.label not in wanted or clip.extra.get("synthetic") == "true":
                 continue
-            if most is not None and len(tracks[clip.label]) >= most:
+            if most is not None and counts[clip.label] >= most:
                 continue
             try:
-                tracks[clip.label].append((clip, self.track_of(clip)))
+                measured.append((clip, self.track_of(clip)))
+                counts[clip.label] += 1
             except JobError as error:
                 log.warning("%s: passed over as an example of '%s': %s", clip.id, clip.label, error)
-        self._describer = Describer(tracks, self._recipe.affect)
+        self._describer = Describer(self._recipe.affect, measured, load_ask(self._recipe.affect))
+        for label in wanted:
+            self._toward[label] = self._direction(label)
 
     def track_of(self, clip: Clip) -> FaceTrack:
         """The FaceTrack of a source clip: measured once, then read from the cache."""
-        path = self._cache / "tracks" / f"{fingerprint(clip)[:24]}-{self._reader.name}.npz"
+        most = self._recipe.face.max_frames
+        content = f"{fingerprint(clip)} {most}"
+        path = self._cache / "tracks" / track_name(content, self._reader.name, self._reader.weights)
         if path.exists():
             return load_track(path)
-        track = self._reader(read_frames(clip, self._recipe.face.max_frames))
+        track = self._reader(read_frames(clip, most))
         save_track(path, track)
         return track
 
@@ -135,33 +149,46 @@ class Workshop:
         most = self._recipe.face.max_frames
         frame = read_frames(clip, most)[row]
         index = spread(probe(clip).frames, most)[row]
+        save_picture(source_picture(self._cache.parent, clip.id), frame)
         return Source(clip, index, frame, track.landmarks[row], track.action_units[row], track.person)
 
     def requests(self, jobs: Sequence[Job]) -> list[tuple[Source, Request] | JobError]:
         """What to generate for each job, or why nothing can be."""
-        if self._describer is None:
-            raise RuntimeError("learn() comes before requests()")
-        found: list[tuple[Source, Request] | JobError] = []
+        found: list[Source | JobError] = []
         for job in jobs:
             try:
-                source = self.source(job.source)
+                found.append(self.source(job.source))
             except JobError as error:
                 found.append(error)
-                continue
-            settings = self._recipe.generate
-            affect = self._describer.describe(
-                job.label,
-                source_frame=source.frame,
-                source_units=source.action_units,
-                source_subject=source.clip.subject,
-                seed=job.seed,
-                frames=settings.frames,
-                fps=settings.fps,
-            )
-            found.append(
-                (source, Request(source.frame, source.landmarks, source.action_units, affect, job.seed))
-            )
-        return found
+        wishes = [self._wish(job, s) for job, s in zip(jobs, found, strict=True) if isinstance(s, Source)]
+        affects = iter(self._learnt().describe_all(wishes))
+        return [
+            source if isinstance(source, JobError) else (source, _request(source, next(affects), job.seed))
+            for job, source in zip(jobs, found, strict=True)
+        ]
+
+    def _wish(self, job: Job, source: Source) -> Wish:
+        return Wish(
+            label=job.label,
+            frame=source.frame,
+            units=source.action_units,
+            subject=source.clip.subject,
+            seed=job.seed,
+            frames=self._recipe.generate.frames,
+            fps=self._recipe.generate.fps,
+            source_id=source.clip.id,
+        )
+
+    def _learnt(self) -> Describer:
+        if self._describer is None:
+            raise RuntimeError("learn() comes first")
+        return self._describer
+
+    def _direction(self, label: str) -> Float32[ndarray, "20"]:
+        """Where the label's Action Units lie, on average: what 'toward the label' means to the gate."""
+        profile, rng = self._learnt().profile(label), np.random.default_rng(0)
+        draws = [sample_apex(profile, rng, self._recipe.affect.intensity) for _ in range(DIRECTION_DRAWS)]
+        return np.mean(draws, axis=0).astype(np.float32)
 
     def generate(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"]]:
         """The clips, in order."""
@@ -175,15 +202,13 @@ class Workshop:
         self, job: Job, source: Source, request: Request, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack
     ) -> Verdict:
         """The gate's verdict on a generated clip."""
-        if self._describer is None:
-            raise RuntimeError("learn() comes before judge()")
         return judge(
             frames,
             track,
             request.affect,
             source=source.frame,
             person=source.person,
-            toward=self._describer.direction(job.label),
+            toward=self._toward[job.label],
             same_person=self._reader.same_person,
             settings=self._recipe.gate,
         )
@@ -191,6 +216,30 @@ class Workshop:
     def close(self) -> None:
         """Release native resources."""
         self._reader.close()
+
+
+def why_not(label: str, dataset: Dataset, recipe: Recipe) -> str | None:
+    """Why a class cannot be expanded, as far as can be told without measuring; None if it can."""
+    emotions, count = load_prompts().emotions, dataset.counts("train").get(label, 0)
+    if canonical(label, emotions) is not None or count >= recipe.affect.enough_clips:
+        return None
+    return (
+        f"no prototype for this label and {count} training clips, {recipe.affect.enough_clips} needed to "
+        f"learn one (affect.enough_clips){did_you_mean(label, [*dataset.counts('train'), *emotions])}"
+    )
+
+
+def load_ask(settings: AffectSettings) -> Ask | None:
+    """The vision-language model that writes captions, where the recipe wants one."""
+    if settings.captions == "template":
+        return None
+    from argen.affect.vlm import load_vlm
+
+    return load_vlm(settings)
+
+
+def _request(source: Source, affect: Affect, seed: int) -> Request:
+    return Request(source.frame, source.landmarks, source.action_units, affect, seed)
 
 
 @contextmanager
