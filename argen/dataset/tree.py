@@ -70,6 +70,11 @@ def need_split(word: str, where: str) -> Split:
     return split
 
 
+def is_clip(name: str) -> bool:
+    """Whether a file name is that of a video or an image."""
+    return Path(name).suffix.lower() in VIDEOS | IMAGES and not name.startswith(".")
+
+
 def clean_label(text: str) -> str:
     """A label as one text: Unicode NFC, no blanks at the ends."""
     return unicodedata.normalize("NFC", text).strip()

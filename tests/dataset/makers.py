@@ -38,11 +38,18 @@ def put_video(path: Path, frames: int = 3, seed: int = 0) -> Path:
     return path
 
 
+@functools.cache
+def picture_bytes(suffix: str, size: int, number: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"picture{suffix}"
+        Image.fromarray(gradient(number + 1, size, size)[number]).save(path)
+        return path.read_bytes()
+
+
 def put_frames(path: Path, names: Iterable[str] = ("000.jpg", "001.jpg", "002.jpg"), size: int = 16) -> Path:
     path.mkdir(parents=True, exist_ok=True)
-    names = list(names)
-    for name, frame in zip(names, gradient(len(names), size, size), strict=True):
-        Image.fromarray(frame).save(path / name)
+    for number, name in enumerate(names):
+        (path / name).write_bytes(picture_bytes(Path(name).suffix, size, number))
     return path
 
 

@@ -13,19 +13,18 @@ from urllib.parse import unquote
 from argen.dataset.clip import Clip
 from argen.dataset.layouts import folder, metadata
 from argen.dataset.layouts.layout import Found, Layout
+from argen.dataset.layouts.outline import Outline, outline
 from argen.dataset.tree import look, split_of
 
-OWN_FOLDERS = frozenset({"dropped", "tracks", "cache", "manifest", "report"})
 
-
-def recognise(root: Path) -> bool:
+def recognise(top: Outline) -> bool:
     """`run.json` beside the journals."""
-    return (root / "run.json").is_file() and (root / "manifest").is_dir()
+    return "run.json" in top.files[""] and "manifest" in top.folders[""]
 
 
 def read(root: Path, fold: int = 1) -> Found:
     """Rows of the tables, then what only the folders know."""
-    found = metadata.read(root, fold) if metadata.recognise(root) else Found()
+    found = metadata.read(root, fold) if metadata.recognise(outline(root)) else Found()
     found.problems = [problem for problem in found.problems if "in no row of" not in problem.what]
     listed = {clip.path for clip in found.clips}
     on_disk = Found()

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from argen.dataset.clip import Clip, Kind, Problem, Split
 from argen.dataset.layouts.layout import Found, Layout
-from argen.dataset.tree import Listing, clean_label, look, some, split_of, walk
+from argen.dataset.layouts.outline import Outline
+from argen.dataset.tree import Listing, clean_label, is_clip, look, some, split_of, walk
 from argen.errors import DatasetError
 
 TABLES = frozenset({"metadata.jsonl", "metadata.csv", "README.md"})
 
 
-def recognise(root: Path) -> bool:
+def recognise(top: Outline) -> bool:
     """Any folder with folders or clips in it; this is the layout of last resort."""
-    listing = look(root)
-    return bool(listing.folders or listing.videos or listing.images)
+    return bool(top.folders[""]) or any(is_clip(name) for name in top.files[""])
 
 
 def read(root: Path, fold: int = 1) -> Found:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from argen.dataset.clip import Clip, Problem
+from argen.dataset.layouts.outline import Outline
 
 
 @dataclass
@@ -20,10 +21,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """One dataset's form. `recognise` looks at names only; `read` gets the root and the fold."""
+    """One dataset's form. `recognise` looks at names only; `read` gets the root and the fold, from 1."""
 
     name: str
-    recognise: Callable[[Path], bool]
+    recognise: Callable[[Outline], bool]
     read: Callable[[Path, int], Found]
     title: str = ""
     folds: int = 1

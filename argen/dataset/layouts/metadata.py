@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from argen.dataset.clip import Clip, Kind, Problem, Split
 from argen.dataset.layouts.layout import Found, Layout
+from argen.dataset.layouts.outline import Outline
 from argen.dataset.lists import read_text
 from argen.dataset.stills import is_image
 from argen.dataset.tree import clean_label, look, need_split, some, split_of, walk
@@ -24,9 +25,10 @@ FILES = ("metadata.jsonl", "metadata.csv")
 OWN = frozenset({"file_name", "label", "split", "subject", "licence", "license", "redistributable"})
 
 
-def recognise(root: Path) -> bool:
+def recognise(top: Outline) -> bool:
     """A metadata file in the root or in a split's folder."""
-    return bool(_metadata_files(root))
+    places = ["", *(name for name in top.folders[""] if split_of(name))]
+    return any(name in top.files.get(place, ()) for place in places for name in FILES)
 
 
 def read(root: Path, fold: int = 1) -> Found:
