@@ -25,9 +25,9 @@ PROTOTYPES: Final[Mapping[str, Mapping[str, float]]] = {
     "anger": {"AU04": 1.0, "AU05": 0.4, "AU07": 0.6, "AU23": 0.7, "AU24": 0.6},
 }
 """EMFACS combinations (Ekman, Friesen & Hager 2002, FACS Investigator's Guide); the strengths are ours."""
-SHARPNESS: Final = 6.0
-"""Logits per unit of explained energy: a half-strength smile is happy at about 0.8."""
-NEUTRAL_ENERGY: Final = 0.15
+SHARPNESS: Final = 12.0
+"""Logits per unit of explained energy: a calm face is neutral at 0.77, a half-strength smile happy at 0.8."""
+NEUTRAL_ENERGY: Final = 0.25
 """Energy an expression must explain to be as likely as neutral."""
 
 # Blendshapes that tell a unit in one frame, and the value below which calm faces lie. cheekSquint, noseSneer

@@ -5,10 +5,8 @@ Frames are read one by one (MediaPipe's image mode), so a clip measures the same
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,6 +19,7 @@ from argen.errors import MissingPackage
 from argen.face import geometry, models
 from argen.face.expression import expressions_of, units_of_blendshapes
 from argen.face.follow import FaceBox, follow_one_face
+from argen.face.quiet import native_stderr_silenced
 from argen.face.track import FaceTrack
 
 IDENTITY_FRAMES: Final = 5
@@ -69,6 +68,8 @@ class MediapipeReader:
         used = (landmarker_file, identity_file, models.locate("au_to_mesh"))
         self.weights: Mapping[str, str] = {path.name: models.file_hash(path) for path in used}
         self._landmarker = _load_landmarker(landmarker_file)
+        # Left to the interpreter's end, MediaPipe's own clean-up fails noisily.
+        self._finalizer = weakref.finalize(self, _close, self._landmarker)
         self._identity = _load_identity(identity_file)
 
     def __call__(
@@ -105,8 +106,7 @@ class MediapipeReader:
 
     def close(self) -> None:
         """Release MediaPipe's graph; the reader cannot be used after."""
-        with _native_stderr_silenced():
-            self._landmarker.close()
+        self._finalizer()
 
     def _faces(self, frame: UInt8[ndarray, "H W 3"]) -> list[_Face]:
         import mediapipe
@@ -182,7 +182,7 @@ def _load_landmarker(path: Path) -> _Landmarker:
         output_face_blendshapes=True,
     )
     blank = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((64, 64, 3), np.uint8))
-    with _native_stderr_silenced():
+    with native_stderr_silenced():
         landmarker: _Landmarker = vision.FaceLandmarker.create_from_options(options)
         landmarker.detect(blank)  # the graph says its last warnings at the first image
     return landmarker
@@ -197,15 +197,6 @@ def _load_identity(path: Path) -> _IdentityNet:
     return net
 
 
-@contextmanager
-def _native_stderr_silenced() -> Iterator[None]:
-    """MediaPipe's C++ side writes to file descriptor 2 before anyone can set its log level."""
-    sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
+def _close(landmarker: _Landmarker) -> None:
+    with native_stderr_silenced():
+        landmarker.close()
