@@ -209,7 +209,7 @@ def _patch(pipe: Pipeline) -> int:
     return int(size if isinstance(size, int) else size[-1])
 
 
-def _rate(pipe: Pipeline, name: str, fps: float) -> float:
+def _rate(pipe: Pipeline, name: str, fps: float) -> int | float:
     default = inspect.signature(type(pipe).__call__).parameters[name].default
     return round(fps) if isinstance(default, int) else fps
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from argen.generate.checkpoint import Statement, inspect_folder, load_pipeline, 
 from argen.generate.guidance import guidance_along, latent_intensity, neighbours
 from argen.generate.layout import Layout, read_layout
 from argen.generate.placing import place
-from argen.generate.probe import Pipeline
+from argen.generate.probe import Pipeline, call
 from argen.generate.request import Request
 
 log = logging.getLogger(__name__)
@@ -164,8 +163,6 @@ class DiffusionGenerator:
         arguments = self.form.arguments(items, self._sharing or "all", self._noise_on)
         frames = (self.form.frames - 1) // self.form.ratio + 1
         with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # libraries deprecating each other's calls
             if self.layout and self.settings.guidance_follows_intensity:
                 curves = [latent_intensity(t, self.form.frames, self.form.ratio) for t in trajectories]
                 scale = self.settings.guidance
@@ -175,7 +172,7 @@ class DiffusionGenerator:
             if self.layout and self.settings.neighbour_weight:
                 weight = self.settings.neighbour_weight
                 stack.enter_context(neighbours(self.pipe, self.layout, frames, weight))
-            output = self.pipe(**arguments)
+            output = call(self.pipe, arguments)
         return [self._finished(clip) for clip in np.asarray(output.frames)]
 
     def _finished(self, clip: Float32[ndarray, "t h w 3"]) -> UInt8[ndarray, "T H W 3"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 Pipeline = Any
 """An instance of a diffusers pipeline; diffusers has no types."""
 Method = Any
+Result = Any
 
 _DENOISER = re.compile(r"(transformer|unet|denoiser)(_\d+)?")
 
@@ -65,6 +67,14 @@ def replaced(target: object, name: str, value: Method) -> Iterator[Method]:
             delattr(target, name)
 
 
+def call(pipe: Pipeline, arguments: Mapping[str, Any]) -> Result:
+    """`pipe(**arguments)` without the warnings that libraries write to each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return pipe(**arguments)
+
+
 def probe(pipe: Pipeline, arguments: Mapping[str, Any]) -> Probe:
     """Run `pipe(**arguments)` until its first scheduler step, with a denoiser that answers zeros."""
     calls: list[dict[str, Tensor]] = []
@@ -74,7 +84,7 @@ def probe(pipe: Pipeline, arguments: Mapping[str, Any]) -> Probe:
             stack.enter_context(replaced(module, "forward", _recorder(module, calls)))
         stack.enter_context(replaced(pipe.scheduler, "step", _halt))
         try:
-            pipe(**arguments)
+            call(pipe, arguments)
         except _Reached as reached:
             sample = reached.args[0]
         finally:
