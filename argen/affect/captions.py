@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
+from pydantic import TypeAdapter
 
 from argen import assets
 from argen.affect.emotion import Emotion, Unit, canonical, load_emotions, read_prompts
@@ -103,8 +104,10 @@ class Motion:
 @cache
 def load_prompts() -> Prompts:
     """The shipped prompts. Raises RecipeError where a file is wrong."""
-    phrases = read_prompts(assets.find("prompts", "au_phrases"), dict[Unit, Phrases])
-    grammar = read_prompts(assets.find("prompts", "captions"), Grammar)
+    phrases = read_prompts(
+        assets.find("prompts", "au_phrases"), TypeAdapter(dict[Unit, Phrases]).validate_python
+    )
+    grammar = read_prompts(assets.find("prompts", "captions"), Grammar.model_validate)
     return Prompts(load_emotions(), phrases, grammar)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from argen.affect.affect import Affect
+from argen.affect.asking import Ask, Target, ask_captions
 from argen.affect.captions import Motion, load_prompts, read_motion, write_caption
 from argen.affect.exemplars import Exemplar, ExemplarBank, clip_exemplar, written_exemplars
 from argen.affect.profile import Profile, apex_units, dataset_calm, make_profile, sample_apex
@@ -19,16 +19,7 @@ from argen.config import AffectSettings
 from argen.dataset.clip import Clip
 from argen.face.track import FaceTrack
 
-
-@dataclass(frozen=True)
-class Question:
-    """What a vision-language model is asked: one picture and one text."""
-
-    frame: UInt8[ndarray, "H W 3"]
-    text: str
-
-
-Ask = Callable[[Sequence[Question]], list[str]]
+__all__ = ["Ask", "Describer", "Wish"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,11 @@ class Describer:
     def describe_all(self, wishes: Sequence[Wish]) -> list[Affect]:
         """One Affect a wish, in order; a vision-language model sees them as one batch."""
         drafts = [self._draft(wish) for wish in wishes]
-        return [self._finish(draft) for draft in drafts]
+        if self._ask is None:
+            return [self._finish(draft) for draft in drafts]
+        targets = [Target(d.wish.label, d.wish.frame, d.motion, d.exemplars) for d in drafts]
+        written = ask_captions(targets, self._ask, self._prompts)
+        return [self._finish(draft, caption) for draft, caption in zip(drafts, written, strict=True)]
 
     def _draft(self, wish: Wish) -> _Draft:
         profile = self.profile(wish.label)
@@ -121,20 +116,21 @@ class Describer:
         others = [exemplar for exemplar in found if exemplar.id != f"clip:{wish.source_id}"]
         return tuple(others[: self._settings.exemplars])
 
-    def _finish(self, draft: _Draft) -> Affect:
-        wish = draft.wish
-        written_by: Literal["template", "vlm", "template after vlm"] = "template"
-        own = draft.profile.emotion.cues if draft.profile.emotion else ()
-        cues = [exemplar.cue for exemplar in draft.exemplars if exemplar.cue] or own
-        rng = np.random.default_rng([wish.seed, 3])
-        caption = write_caption(wish.label, draft.motion, cues, rng, self._prompts)
+    def _finish(self, draft: _Draft, written: str | None = None) -> Affect:
+        refused = self._ask is not None and written is None
         return Affect(
-            label=wish.label,
-            caption=caption,
-            written_by=written_by,
+            label=draft.wish.label,
+            caption=self._template(draft) if written is None else written,
+            written_by="template after vlm" if refused else "template" if written is None else "vlm",
             trajectory=draft.trajectory,
             asymmetry=draft.asymmetry,
             pose=draft.pose,
             exemplars=tuple(exemplar.id for exemplar in draft.exemplars),
             profile=draft.profile.source,
         )
+
+    def _template(self, draft: _Draft) -> str:
+        own = draft.profile.emotion.cues if draft.profile.emotion else ()
+        cues = [exemplar.cue for exemplar in draft.exemplars if exemplar.cue] or own
+        rng = np.random.default_rng([draft.wish.seed, 3])
+        return write_caption(draft.wish.label, draft.motion, cues, rng, self._prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -70,7 +70,7 @@ class Emotion(Settings):
     nouns: Words
     adjectives: Words
     cues: tuple[str, ...]
-    prototypes: tuple[Prototype, ...] = Field(min_length=1)
+    prototypes: tuple[Prototype, ...]
     one_sided: bool = False
 
     @property
@@ -79,10 +79,10 @@ class Emotion(Settings):
         return all(prototype.source == "composed" for prototype in self.prototypes)
 
 
-def read_prompts(path: Path, kind: type[Model]) -> Model:
+def read_prompts(path: Path, check: Callable[[object], Model]) -> Model:
     """A YAML file of `prompts/` as a checked value. Raises RecipeError with every mistake, one a line."""
     try:
-        return TypeAdapter(kind).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return check(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -96,9 +96,11 @@ def read_prompts(path: Path, kind: type[Model]) -> Model:
 def load_emotions(path: Path | None = None) -> Mapping[str, Emotion]:
     """Canonical name -> emotion. Raises RecipeError where the file is wrong."""
     where = path or assets.find("prompts", "emotions")
-    emotions = read_prompts(where, dict[str, Emotion])
+    emotions = read_prompts(where, TypeAdapter(dict[str, Emotion]).validate_python)
     owner: dict[str, str] = {}
     for name, emotion in emotions.items():
+        if not emotion.prototypes:
+            raise RecipeError(f"{where}: {name}.prototypes: give at least one")
         for word in {*emotion.nouns.all, *emotion.adjectives.all, *map(_letters, emotion.labels)}:
             if owner.setdefault(word, name) != name:
                 raise RecipeError(f"{where}: '{word}' is a word of both {owner[word]} and {name}; keep one")
