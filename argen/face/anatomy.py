@@ -23,6 +23,7 @@ from argen.face.action_units import ACTION_UNITS, AU_INDEX
 
 _MOUTH_LINE: Final = 0.70
 _EYE_LINE: Final = 0.0
+_MIDDLE: Final = 0.06  # half width of the strip in which both sides' pushes blend
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ PUSHES: Final[Mapping[str, tuple[Push, ...]]] = {
     "AU10": (Push(0.0, 0.62, 0.16, down=-0.045, side="above"), Push(0.24, 0.42, 0.14, down=-0.02)),
     "AU11": (Push(0.3, 0.5, 0.14, out=0.015, down=-0.02),),
     "AU12": (Push(0.3, 0.7, 0.2, out=0.07, down=-0.065), Push(0.0, 0.62, 0.2, down=-0.02)),
+    "AU14": (Push(0.32, 0.7, 0.16, out=-0.04),),
     "AU15": (Push(0.3, 0.72, 0.14, down=0.055),),
     "AU20": (Push(0.32, 0.74, 0.2, out=0.06, down=-0.06),),
     "AU25": (
-        Push(0.0, 0.76, 0.24, down=0.06, side="below"),
-        Push(0.0, 0.64, 0.24, down=-0.035, side="above"),
+        Push(0.0, 0.76, 0.24, down=0.07, side="below"),
+        Push(0.0, 0.64, 0.24, down=-0.04, side="above"),
     ),
 }
 
@@ -95,7 +97,7 @@ def region_weights(calm: Float32[ndarray, "478 3"]) -> Float32[ndarray, "20 478"
     regions = {
         "AU01": inner_brow, "AU02": brow, "AU04": inner_brow, "AU05": eye, "AU06": cheek, "AU07": eye,
         "AU09": nose, "AU10": upper_lip, "AU11": _disc(x, y, (0.33, 0.45), (0.3, 0.4)) * off_nose,
-        "AU12": smile, "AU14": 0.6 * corners, "AU15": corners, "AU20": smile,
+        "AU12": smile, "AU14": 0.3 * corners, "AU15": corners, "AU20": smile,
         "AU17": _ramp(y, 0.5, 0.7) * _fade(x, 0.5, 0.8), "AU23": lips, "AU24": lips, "AU25": lips,
         "AU26": _ramp(y, 0.5, 0.74), "AU28": lips, "AU43": eye,
     }  # fmt: skip
@@ -112,7 +114,7 @@ def _bump(calm: Float32[ndarray, "478 3"], push: Push) -> Float32[ndarray, "478 
         below = _ramp(y, push.line - 0.015, push.line + 0.015)
         weight = weight * (below if push.side == "below" else 1 - below)
     move = np.zeros_like(calm)
-    move[:, 0] = push.out * weight * np.sign(calm[:, 0])
+    move[:, 0] = push.out * weight * np.clip(calm[:, 0] / _MIDDLE, -1, 1)
     move[:, 1] = push.down * weight
     return move
 

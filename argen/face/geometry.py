@@ -4,7 +4,7 @@ A clip's frames are aligned to its calm frame by the points that no muscle moves
 movement d [V 3]. With the model's displacement per Action Unit D [20 V 3], the units are the bounded
 least squares
 
-    min_a  |W^(1/2) P (D a - d)|^2 / noise^2 + |a|^2 / prior^2      low <= a <= high
+    min_a  |W^(1/2) P (D a - d)|^2 / error^2 + |a|^2 / prior^2      low <= a <= high
 
 where P takes out what head motion could still explain and W trusts depth less. All frames of a clip are
 solved together and exactly. Learned blendshapes hardly see AU4, AU9 and AU15; geometry does.
@@ -28,60 +28,50 @@ PRIOR: Final = 0.5
 """Standard deviation of an Action Unit before anything is seen."""
 MISFIT: Final = 0.004
 """Movement that the model cannot explain, per landmark, in outer-eye distances; ours, from a real smile."""
-PIXEL_NOISE: Final = 0.25
+PIXEL_NOISE: Final = 0.1
 """Jitter of a landmark that a small face adds, in pixels."""
 CALM_MARGIN: Final = 0.15
 """Summed activity above the calmest frame's within which a frame is as calm; blinks and noise exceed it."""
 _ROUNDS: Final = 300
+_ALIGNMENTS: Final = 3
 
 
-@dataclass(frozen=True)
-class Movement:
-    """How a face moved from its calm frame, in the mesh's own frame and units."""
+def action_units_from(
+    landmarks: Float[ndarray, "T 478 3"],
+    neutral: Float[ndarray, "478 3"],
+    start: Float[ndarray, "20"] | None = None,
+    error: float | None = None,
+) -> Float32[ndarray, "T 20"]:
+    """Action Units 0..1 of every frame, from how its landmarks differ from `neutral`; NaN frames stay NaN.
 
-    change: Float32[ndarray, "T 478 3"]
-    noise: float  # error expected of it, outer-eye distances
-
-
-def movement(
-    landmarks: Float[ndarray, "T 478 3"], neutral: Float[ndarray, "478 3"], noise: float | None = None
-) -> Movement:
-    """Change of every landmark from `neutral` (pixels, same person), head motion and size taken out.
-
-    Frames with NaN stay NaN. `noise` defaults to what the size of the face in pixels lets expect.
+    Both are in pixels and of one person. `start` are the units that `neutral` itself shows (default: none);
+    `error` is what to expect of a landmark (default: see `expected_error`).
     """
-    frames = np.asarray(landmarks, np.float64)
-    still = list(mesh.STILL_POINTS)
-    calm = mesh.calm_mesh().astype(np.float64)
-    scale, turn, shift = similarity(neutral[None], calm[None])
-    rest = apply(neutral[None], scale, turn, shift)[0]
-    seen = np.isfinite(frames).all(axis=(1, 2))
-    change = np.full(frames.shape, np.nan, np.float32)
-    if seen.any():
-        scale, turn, shift = similarity(frames[seen][:, still], rest[None, still])
-        change[seen] = apply(frames[seen], scale, turn, shift) - rest
-    corners = list(mesh.OUTER_EYE_CORNERS)
-    size = float(np.linalg.norm(np.subtract(*np.asarray(neutral, np.float64)[corners])))
-    return Movement(change, noise or MISFIT + PIXEL_NOISE / max(size, 1.0))
-
-
-def action_units_of(moved: Movement, start: Float[ndarray, "20"] | None = None) -> Float32[ndarray, "T 20"]:
-    """Action Units 0..1 of every frame; `start` are those of the calm frame (default: none)."""
     base = np.zeros(20) if start is None else np.asarray(start, np.float64)
-    gram, columns = _normal_equations()
-    precision = 1.0 / moved.noise**2
-    seen = np.isfinite(moved.change).all(axis=(1, 2))
-    right = moved.change[seen].reshape(-1, columns.shape[0]).astype(np.float64) @ columns
-    problem = BoxProblem(gram * precision + np.eye(20) / PRIOR**2, right * precision, -base, 1.0 - base)
+    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    frames, rest = np.asarray(landmarks[seen], np.float64), _in_mesh_frame(neutral)
+    still, displacement = list(mesh.STILL_POINTS), mesh.au_displacements().astype(np.float64)
+    solved, target = np.zeros((len(frames), 20)), np.repeat(rest[None], len(frames), axis=0)
+    # No point is quite still: once the units are known, heads are aligned again on where they should be.
+    for _ in range(_ALIGNMENTS):
+        aligned = apply(frames, *similarity(frames[:, still], target[:, still]))
+        solved = _solve_units(aligned - rest, base, error or expected_error(neutral))
+        target = rest + np.tensordot(solved, displacement, axes=1)
     units = np.full((len(seen), 20), np.nan, np.float32)
-    units[seen] = np.clip(base + solve_box(problem), 0.0, 1.0)
+    units[seen] = np.clip(base + solved, 0.0, 1.0)
     return units
 
 
-def reliability(noise: float) -> Float32[ndarray, "20"]:
-    """Per Action Unit, the share of its variance that survives landmark jitter of `noise`, 0..1."""
+def expected_error(neutral: Float[ndarray, "478 3"]) -> float:
+    """What to expect of one landmark's movement, in outer-eye distances, from the face's size in pixels."""
+    right, left = (neutral[i].astype(np.float64) for i in mesh.OUTER_EYE_CORNERS)
+    return MISFIT + PIXEL_NOISE / max(float(np.linalg.norm(left - right)), 1.0)
+
+
+def reliability(error: float) -> Float32[ndarray, "20"]:
+    """Per Action Unit, the share of its variance that landmark errors of this size leave to see, 0..1."""
     gram, _ = _normal_equations()
-    left = np.linalg.inv(gram / noise**2 + np.eye(20) / PRIOR**2)
+    left = np.linalg.inv(gram / error**2 + np.eye(20) / PRIOR**2)
     return np.asarray(1.0 - np.diag(left) / PRIOR**2, np.float32)
 
 
@@ -100,6 +90,21 @@ def calm_frame(landmarks: Float[ndarray, "T 478 3"], activity: Float[ndarray, "T
     aligned = apply(frames, *similarity(frames[:, still], frames[:1, still]))
     distance = np.square(aligned - np.median(aligned, axis=0)).sum(axis=(1, 2))
     return int(quiet[np.argmin(distance)])
+
+
+def _in_mesh_frame(neutral: Float[ndarray, "478 3"]) -> Float64[ndarray, "478 3"]:
+    """The face at rest, turned and scaled like the calm mesh."""
+    carried = apply(neutral[None], *similarity(neutral[None], mesh.calm_mesh()[None]))
+    return np.asarray(carried[0])
+
+
+def _solve_units(
+    change: Float64[ndarray, "T 478 3"], base: Float64[ndarray, "20"], error: float
+) -> Float64[ndarray, "T 20"]:
+    gram, columns = _normal_equations()
+    right = change.reshape(len(change), -1) @ columns
+    problem = BoxProblem(gram / error**2 + np.eye(20) / PRIOR**2, right / error**2, -base, 1.0 - base)
+    return solve_box(problem)
 
 
 def similarity(

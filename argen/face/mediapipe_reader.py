@@ -154,9 +154,14 @@ def _measure_units(
     calm = geometry.calm_frame(landmarks, activity)
     if calm < 0:
         return np.full((len(landmarks), 20), np.nan, np.float32), np.zeros(20, np.float32)
-    start = own[calm] if neutral is None else None
-    moved = geometry.movement(landmarks, landmarks[calm] if neutral is None else neutral)
-    return geometry.action_units_of(moved, start), geometry.reliability(moved.noise)
+    if neutral is not None:
+        return geometry.action_units_from(landmarks, neutral), _confidence(neutral)
+    rest = landmarks[calm]
+    return geometry.action_units_from(landmarks, rest, own[calm]), _confidence(rest)
+
+
+def _confidence(neutral: Float32[ndarray, "478 3"]) -> Float32[ndarray, "20"]:
+    return geometry.reliability(geometry.expected_error(neutral))
 
 
 def _dlib_shape(landmarks: Float32[ndarray, "478 3"]) -> object:

