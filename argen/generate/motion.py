@@ -21,7 +21,7 @@ from argen.face.action_units import ACTION_UNITS, AU_INDEX
 
 GAIN: Final = {
     "AU01": 1.2, "AU02": 1.2, "AU04": 1.4, "AU05": 1.0, "AU06": 1.4, "AU07": 1.2, "AU09": 0.0, "AU10": 1.5,
-    "AU11": 1.5, "AU12": 0.95, "AU14": 1.8, "AU15": 1.3, "AU17": 0.9, "AU20": 1.0, "AU23": 1.5, "AU24": 1.3,
+    "AU11": 1.5, "AU12": 0.95, "AU14": 1.8, "AU15": 1.3, "AU17": 0.9, "AU20": 0.6, "AU23": 1.5, "AU24": 1.3,
     "AU25": 1.0, "AU26": 1.15, "AU28": 1.0, "AU43": 0.3,
 }  # fmt: skip
 """Times the model's displacement at full strength."""
@@ -33,6 +33,7 @@ PULLS: Final = {
         (101, (0.0, -0.05, -0.02), 0.13), (39, (0.0, -0.05, -0.01), 0.1), (1, (0.0, -0.015, 0.0), 0.1),
     ),
     "AU17": ((199, (0.0, -0.03, -0.03), 0.12),),
+    "AU20": ((61, (-0.04, 0.035, 0.02), 0.12), (0, (0.0, -0.03, 0.0), 0.15)),
 }  # fmt: skip
 
 UPPER_LIDS: Final = (
@@ -69,6 +70,8 @@ LOWER_LIP: Final = (
 LIP_CORNERS: Final = (78, 308)
 _TAPER: Final = np.array([0.35, 0.7, 0.9, 1.0, 1.0, 1.0, 0.9, 0.7, 0.35])  # lips part less near the corners
 _LIP_FOLLOW: Final = (1.0, 0.9, 0.75, 0.6)
+_LIDS_MEET: Final = 0.15  # of the opening, up from the lower lid
+_LEAST_OPENING: Final = 0.25  # a source whose eyes are nearly shut does not tell how wide they can be
 
 _NECK: Final = np.array([0.0, 0.75, 0.7])
 """What the head turns about, in outer-eye distances from between the eyes."""
@@ -151,14 +154,20 @@ def _ramp(x: Float[ndarray, "*n"], start: float, end: float) -> Float64[ndarray,
     return np.asarray(t * t * (3 - 2 * t), np.float64)
 
 
-def lid_opening(units: Float[ndarray, "*n 20"]) -> Float64[ndarray, "*n"]:
-    """Opening of the lids, 1 in a face at rest, 0 shut: what AU5 widens and AU43, AU7, AU6, AU9 narrow."""
+def lids(units: Float[ndarray, "*n 20"]) -> tuple[Float64[ndarray, "*n"], Float64[ndarray, "*n"]]:
+    """Where the upper and the lower lid's edges are, in openings of an eye at rest: 1 and 0 at rest.
+
+    AU5 lifts the upper, AU7 and AU6 push up the lower, AU43 brings both together.
+    """
     au = {
-        name: units[..., AU_INDEX[name]].astype(np.float64)
+        name: np.asarray(units[..., AU_INDEX[name]], np.float64)
         for name in ("AU05", "AU06", "AU07", "AU09", "AU43")
     }
-    narrowed = (1 - 0.45 * au["AU07"]) * (1 - 0.2 * au["AU06"]) * (1 - 0.2 * au["AU09"])
-    return np.asarray((narrowed + 0.38 * au["AU05"]) * np.clip(1 - au["AU43"], 0, 1))
+    upper = 1 + 0.38 * au["AU05"] - 0.15 * au["AU07"] - 0.1 * au["AU06"] - 0.1 * au["AU09"]
+    lower = 0.3 * au["AU07"] + 0.15 * au["AU06"] + 0.1 * au["AU09"]
+    shut = np.clip(au["AU43"], 0, 1)
+    upper, lower = (edge + (_LIDS_MEET - edge) * shut for edge in (upper, lower))
+    return np.asarray(upper), np.asarray(lower)
 
 
 def mouth_opening(units: Float[ndarray, "*n 20"]) -> Float64[ndarray, "*n"]:
@@ -175,13 +184,13 @@ def _move_lids(
     sides: Float64[ndarray, "T 20 2"],
 ) -> None:
     """Slide both lids of both eyes; skin above and below follows by less the farther it is."""
-    now = max(float(lid_opening(source)), 0.25)
+    upper_now, lower_now = lids(source)
     for eye in (0, 1):
-        ratio = np.clip(lid_opening(sides[..., eye]) / now, 0.0, 1.9)[:, None, None]
         upper, lower = list(UPPER_LIDS[eye]), list(LOWER_LIDS[eye])
-        gap = rest[upper] - rest[lower]
-        lift = np.where(ratio < 1, 0.85, 0.8) * (ratio - 1) * gap
-        drop = -np.where(ratio < 1, 0.15, 0.2) * (ratio - 1) * gap
+        wide = (rest[lower] - rest[upper]) / max(float(upper_now - lower_now), _LEAST_OPENING)
+        upper_then, lower_then = lids(sides[..., eye])
+        lift = -(upper_then - upper_now)[:, None, None] * wide
+        drop = -(lower_then - lower_now)[:, None, None] * wide
         face[:, upper], face[:, lower] = rest[upper] + lift, rest[lower] + drop
         for rows, move in ((_ABOVE[eye], lift), (_BELOW[eye], drop)):
             for row, share in rows:
@@ -208,7 +217,7 @@ def _move_lips(
 
 
 def _turn_head(
-    points: Float64[ndarray, "T 468 3"], pose: Float32[ndarray, "T 3"], to_view: Float64[ndarray, "3 3"]
+    points: Float64[ndarray, "#T 468 3"], pose: Float32[ndarray, "T 3"], to_view: Float64[ndarray, "3 3"]
 ) -> Float64[ndarray, "T 468 3"]:
     """Yaw, pitch, roll in degrees about the neck; the pivot follows from the first frame's points."""
     yaw, pitch, roll = np.radians(pose.astype(np.float64)).T
