@@ -191,7 +191,7 @@ def _keep(run: Run, workshop: Workshop, clip: _Clip, seconds: float) -> Record:
         scores=verdict.scores,
         target=_short(affect.trajectory[affect.apex]),
         seen=_short(np.nan_to_num(seen)),
-        fingerprint=_short(fingerprint(clip.track)),
+        fingerprint=fingerprint(clip.track),
         reader=clip.track.reader,
         made_by=dict(workshop.made_by),
         seconds=round(seconds, 3),

@@ -23,7 +23,7 @@ from argen.face.track import FaceTrack
 
 ALIKE: Final = 0.04
 """Root mean square difference of Action Units over time at which two clips are half distinct; ours."""
-FINGERPRINT_MOMENTS: Final = 4
+MOMENTS: Final = 4
 
 REASONS: Final = {
     "one_face": "not one face in enough frames",
@@ -114,25 +114,22 @@ def judge(
     return Verdict(checks, _weakest_unit(asked, seen))
 
 
-def fingerprint(track: FaceTrack) -> Float32[ndarray, "M"]:
-    """What near-duplicates are told by: Action Units at four moments of the clip, 0..1, two decimals."""
+def fingerprint(track: FaceTrack) -> str:
+    """What near-duplicates are told by: Action Units at four moments of the clip, a byte each, as hex."""
     rows = track.action_units[track.valid]
     if len(rows) == 0:
-        return np.zeros(FINGERPRINT_MOMENTS * len(ACTION_UNITS), np.float32)
-    moments = np.linspace(0, len(rows) - 1, FINGERPRINT_MOMENTS + 1)[1:].round().astype(int)
-    return np.asarray(np.round(rows[moments].ravel(), 2), np.float32)
+        return "00" * (MOMENTS * len(ACTION_UNITS))
+    moments = np.linspace(0, len(rows) - 1, MOMENTS + 1)[1:].round().astype(int)
+    return bytes(np.clip(255 * rows[moments].ravel(), 0, 255).round().astype(np.uint8)).hex()
 
 
-def distinctness(clip: Sequence[float] | ndarray, others: Float32[ndarray, "N M"]) -> tuple[float, int]:
-    """Score 0..1 of being unlike the nearest other clip (0 the same, 0.5 at `ALIKE`), and its row.
-
-    Without other clips: 1 and -1.
-    """
-    if len(others) == 0:
-        return 1.0, -1
-    distance = np.sqrt(((others - np.asarray(clip, np.float32)) ** 2).mean(axis=1))
-    nearest = int(distance.argmin())
-    return float(1.0 - 0.5 ** (distance[nearest] / ALIKE)), nearest
+def distinctness(fingerprints: Sequence[bytes]) -> Float32[ndarray, "N N"]:
+    """Score 0..1 of every pair of clips being unlike: 0 the same, 0.5 at `ALIKE`."""
+    rows = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(len(fingerprints), -1).astype(np.float32)
+    rows /= 255
+    squares = (rows**2).sum(axis=1)
+    distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0) / rows.shape[1])
+    return np.asarray(1.0 - 0.5 ** (distance / ALIKE), np.float32)
 
 
 def _weakest_unit(asked: ndarray, seen: ndarray) -> str:

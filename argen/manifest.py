@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 from filelock import FileLock, Timeout
 
 from argen.errors import UsageError
@@ -48,7 +49,7 @@ class Record:
     scores: Mapping[str, float] = field(default_factory=dict)
     target: tuple[float, ...] = ()  # Action Units asked for at the apex, 0..1
     seen: tuple[float, ...] = ()  # Action Units measured at the apex, 0..1
-    fingerprint: tuple[float, ...] = ()  # what near-duplicates are told by
+    fingerprint: str = ""  # what near-duplicates are told by
     reader: str = ""
     made_by: Mapping[str, str] = field(default_factory=dict)
     recipe_hash: str = ""
@@ -67,9 +68,7 @@ class Record:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Record:
         """The record of a parsed line."""
-        sequences = {
-            name: tuple(row.get(name, ())) for name in ("exemplars", "target", "seen", "fingerprint")
-        }
+        sequences = {name: tuple(row.get(name, ())) for name in ("exemplars", "target", "seen")}
         return cls(**{**row, **sequences})
 
     def repeats(self, original: str, score: float, least: float) -> Record:
@@ -138,7 +137,7 @@ class Entry:
     index: int
     status: Status
     source: str
-    fingerprint: bytes  # float32
+    fingerprint: bytes
     path: Path
     offset: int
 
@@ -162,7 +161,7 @@ class Ledger:
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
-                    entry = _entry(json.loads(line), path, offset)
+                    entry = _entry(orjson.loads(line), path, offset)
                     known = self.entries.get(entry.id)
                     if known is None or known.status == "failed":
                         self.entries[entry.id] = entry
@@ -212,7 +211,7 @@ class Ledger:
 
 
 def _entry(row: Mapping[str, Any], path: Path, offset: int) -> Entry:
-    fingerprint = np.asarray(row["fingerprint"], np.float32).tobytes()
+    fingerprint = bytes.fromhex(row["fingerprint"])
     return Entry(
         row["id"], row["label"], row["index"], row["status"], row["source"], fingerprint, path, offset
     )
@@ -222,11 +221,13 @@ def _repeats(group: Sequence[Entry], least: float) -> Iterator[tuple[Entry, Entr
     """The entries of a group, in order, that are too like an earlier one that stays."""
     if len(group) < 2 or least <= 0:
         return
-    rows = np.stack([np.frombuffer(entry.fingerprint, np.float32) for entry in group])
-    staying: list[int] = []
-    for i, entry in enumerate(group):
-        score, nearest = distinctness(rows[i], rows[staying])
-        if score < least:
-            yield entry, group[staying[nearest]], score
-        else:
-            staying.append(i)
+    scores = distinctness([entry.fingerprint for entry in group])
+    np.fill_diagonal(scores, 1.0)
+    suspects = np.flatnonzero((np.tril(scores, -1) + np.triu(np.ones_like(scores)) < least).any(axis=1))
+    staying = np.ones(len(group), bool)
+    for i in map(int, suspects):
+        earlier = np.where(staying[:i], scores[i, :i], 1.0)
+        nearest = int(earlier.argmin())
+        if earlier[nearest] < least:
+            staying[i] = False
+            yield group[i], group[nearest], float(earlier[nearest])
