@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from argen import assets
 from argen.errors import RecipeError, did_you_mean
@@ -80,6 +80,15 @@ class AffectSettings(Settings):
     intensity: tuple[float, float] = Field((0.6, 1.0), description="range of apex intensity, 0..1")
     blinks: bool = Field(True, description="add blinks")
     head_motion: float = Field(3.0, ge=0, le=20, description="largest head rotation added, degrees")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        low, high = self.intensity
+        if not 0 <= low <= high <= 1:
+            raise ValueError("intensity is [least, most] with 0 <= least <= most <= 1")
+        if self.captions == "vlm" and not self.vlm:
+            raise ValueError("captions: vlm needs a model; name its folder or hub id as affect.vlm")
+        return self
 
 
 class GenerateSettings(Settings):
@@ -202,7 +211,7 @@ def load_recipe(
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        problems += [_explain(item, where, lines, origin) for item in error.errors()]
+        problems += _explain_all(error, where, lines, origin)
     else:
         if not problems:
             return recipe
@@ -268,22 +277,40 @@ def _put(tree: dict[str, Any], key: tuple[str, ...], value: object) -> None:
     tree[key[-1]] = value
 
 
+def _explain_all(
+    error: ValidationError,
+    path: Path | None,
+    lines: Mapping[tuple[str, ...], int],
+    origin: Mapping[tuple[str, ...], str],
+) -> list[str]:
+    """One line a mistake: a value that fits no branch of a union is one mistake, not three."""
+    said: dict[str, str] = {}
+    for item in error.errors():
+        place, key, what = _explain(item, path, lines, origin)
+        known = said.get(f"{place}: {key}")
+        said[f"{place}: {key}"] = f"{known}, or {what[0].lower()}{what[1:]}" if known else what
+    return [f"{where}: {what}" for where, what in said.items()]
+
+
 def _explain(
     item: Mapping[str, Any],
     path: Path | None,
     lines: Mapping[tuple[str, ...], int],
     origin: Mapping[tuple[str, ...], str],
-) -> str:
+) -> tuple[str, str, str]:
+    """Place, key and mistake of one error."""
     key = tuple(str(part) for part in item["loc"])
     while key and key not in lines and key not in origin and len(key) > 1:
         key = key[:-1]  # a union's branch or a list index is not a key of the file
     if item["type"] == "extra_forbidden":
         key = tuple(str(part) for part in item["loc"])
         what = f"unknown key{did_you_mean(key[-1], _known_keys(key[:-1]))}"
+    elif item["type"] == "value_error":
+        what = str(item["ctx"]["error"])
     else:
         what = f"{item['msg']} (got {item['input']!r})"
     place = origin.get(key) or (f"{path}:{lines[key]}" if path and key in lines else "recipe")
-    return f"{place}: {'.'.join(key)}: {what}"
+    return place, ".".join(key), what
 
 
 def _known_keys(section: tuple[str, ...]) -> list[str]:

@@ -144,8 +144,9 @@ def check_place(out: Path, source: Path) -> None:
         )
     if out in source.parents:
         raise UsageError(f"{out}: the source {source} lies inside it; choose another output folder")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; name a folder for the output")
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path}: is a file; name a folder for the output")
     if out.exists() and not (out / "run.json").exists():
         foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith(".argen"))
         if foreign:

@@ -62,6 +62,7 @@ class Workshop:
         self._sources: OrderedDict[str, Source | JobError] = OrderedDict()
         self._reader: FaceReader = load_reader(recipe.face)
         self._generator: Generator = load_generator(recipe.generate)
+        self._ask = load_ask(recipe.affect)
         self._describer: Describer | None = None
         self._toward: dict[str, Float32[ndarray, "20"]] = {}
 
@@ -109,7 +110,7 @@ class Workshop:
                 counts[clip.label] += 1
             except JobError as error:
                 log.warning("%s: passed over as an example of '%s': %s", clip.id, clip.label, error)
-        self._describer = Describer(self._recipe.affect, measured, load_ask(self._recipe.affect))
+        self._describer = Describer(self._recipe.affect, measured, self._ask)
         for label in wanted:
             self._toward[label] = self._direction(label)
 
@@ -188,7 +189,7 @@ class Workshop:
         """Where the label's Action Units lie, on average: what 'toward the label' means to the gate."""
         profile, rng = self._learnt().profile(label), np.random.default_rng(0)
         draws = [sample_apex(profile, rng, self._recipe.affect.intensity) for _ in range(DIRECTION_DRAWS)]
-        return np.mean(draws, axis=0).astype(np.float32)
+        return np.asarray(np.mean(draws, axis=0), np.float32)
 
     def generate(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"]]:
         """The clips, in order."""
