@@ -21,7 +21,7 @@ from argen.errors import ArgenError, EnvironmentFault, JobError, RecipeError
 from argen.generate.adapter import load_adapter
 from argen.generate.calling import Form, Item, Sharing, read_form, read_sharing
 from argen.generate.checkpoint import Statement, inspect_folder, load_pipeline, locate
-from argen.generate.guidance import guidance_along, latent_intensity, neighbours
+from argen.generate.guidance import check_guided, guidance_along, latent_intensity, neighbours
 from argen.generate.layout import Layout, read_layout
 from argen.generate.placing import place
 from argen.generate.probe import Pipeline, call
@@ -78,6 +78,8 @@ class DiffusionGenerator:
         }
         guided = settings.guidance_follows_intensity or settings.neighbour_weight > 0
         layout = read_layout(pipe, form) if guided else None
+        if layout and settings.guidance_follows_intensity:
+            check_guided(layout, settings.guidance)
         return cls(pipe, form, settings, statement, provenance, settings.batch, layout)
 
     @property

@@ -5,9 +5,10 @@ The abstract names it and gives no formula; these are ours, from public ancestry
 - *Guidance per frame*: w_f = 1 + (w - 1)·s_f, with s_f the target's intensity, 0 calm to 1 apex. The two
   branches of classifier-free guidance are caught at the denoiser, and the later one is shifted so that
   the pipeline's own `uncond + w·(cond - uncond)` comes out as if w were w_f.
-- *Neighbour-conditioned estimate*: x̂0_f moves toward ½(x̂0_{f-1} + x̂0_{f+1}) by λ·g/(a + g), much while all
-  is noise and nothing at the end, with the source frame as the fixed boundary. The scheduler's step then
-  gets the output that would have given this estimate, so every scheduler takes part as it is.
+- *Neighbour-conditioned estimate*: x̂0_f moves toward ½(x̂0_{f-1} + x̂0_{f+1}) by ½·weight·g/(a + g), much
+  while all is noise and nothing at the end, with the source frame as the fixed boundary. At full weight and
+  full noise that is the kernel 1-2-1, the strongest that does not turn flicker into its negative. The
+  scheduler's step then gets the output that would have given this estimate, so every scheduler takes part.
 
 Both act on one pipeline instance for the length of a `with`, and know no family: see `layout.py`.
 """
@@ -40,14 +41,21 @@ def guidance_along(
 
     The pipeline must be called with a constant `guidance_scale` of `scale`, above 1, and with these B clips.
     """
-    if scale <= 1 or layout.branches is None:
-        raise UsageError("generate.guidance_follows_intensity: needs a pipeline with guidance above 1")
+    check_guided(layout, scale)
     state = _Branches(layout, 1 + (scale - 1) * intensity, scale)
     with ExitStack() as stack:
         for module in denoisers(pipe).values():
             before = module.forward
             stack.enter_context(replaced(module, "forward", state.wrap(before)))
         yield
+
+
+def check_guided(layout: Layout, scale: float) -> None:
+    """Raises UsageError where there is no guidance to vary."""
+    if scale <= 1 or layout.branches is None:
+        raise UsageError(
+            "generate.guidance_follows_intensity: needs a pipeline that guides, and generate.guidance above 1"
+        )
 
 
 @contextmanager
@@ -161,7 +169,7 @@ class _Neighbours:
         axis = self.layout.step or 1
         x, m = sample.float().movedim(axis, 1), output.float().movedim(axis, 1)
         clean = step.from_sample * x + step.from_output * m
-        lean = self.weight * step.g / (step.a + step.g)
+        lean = self.weight / 2 * step.g / (step.a + step.g)
         corrected = m + lean * self._change(clean, x) / step.from_output
         return corrected.movedim(1, axis).to(output.dtype)
 
