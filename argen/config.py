@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -82,7 +82,7 @@ class AffectSettings(Settings):
     head_motion: float = Field(3.0, ge=0, le=20, description="largest head rotation added, degrees")
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> AffectSettings:
         low, high = self.intensity
         if not 0 <= low <= high <= 1:
             raise ValueError("intensity is [least, most] with 0 <= least <= most <= 1")
