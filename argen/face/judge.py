@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -28,6 +28,7 @@ _TO_EXPRESSIONS: Final = (6, 3, 4, 5, 2, 1, 0)
 """For each of EXPRESSIONS, its place in the net's output."""
 
 
+@runtime_checkable
 class _Interpreter(Protocol):
     def set_tensor(self, index: int, value: ndarray) -> None: ...
     def invoke(self) -> None: ...

@@ -6,16 +6,16 @@ Frames are read one by one (MediaPipe's image mode), so a clip measures the same
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from argen.errors import MissingPackage
+from argen.errors import MissingPackage, ModelUnavailable
 from argen.face import geometry, models
 from argen.face.expression import expressions_of, units_of_blendshapes
 from argen.face.follow import FaceBox, follow_one_face
@@ -26,15 +26,21 @@ IDENTITY_FRAMES: Final = 5
 """Frames of a clip that get an identity embedding, evenly spread: the network costs ten landmark passes."""
 MOST_FACES: Final = 4
 """Faces looked for in a frame; more count as this many."""
+SMALLEST_WINDOW: Final = 48
+"""Side in pixels below which a part of a frame is not searched."""
 _FIVE_POINTS: Final = (263, 362, 33, 133, 2)
 """Eye corners and nose base, in the order of dlib's five-point alignment."""
 
 
+@runtime_checkable
 class _Landmarker(Protocol):
+    _handle: object
+
     def detect(self, image: object) -> Any: ...  # noqa: ANN401 - of an untyped library
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class _IdentityNet(Protocol):
     def compute_face_descriptor(self, chip: object) -> Any: ...  # noqa: ANN401 - likewise
 
@@ -109,15 +115,26 @@ class MediapipeReader:
         self._finalizer()
 
     def _faces(self, frame: UInt8[ndarray, "H W 3"]) -> list[_Face]:
+        """Every face; where there seems to be none, a closer look in parts of the frame finds small ones."""
+        if faces := self._detect(frame):
+            return faces
+        for windows in search_windows(*frame.shape[:2]):
+            near = [self._detect(frame[y : y + side, x : x + side], (x, y)) for x, y, side in windows]
+            if faces := _distinct([face for found in near for face in found]):
+                return faces
+        return []
+
+    def _detect(self, frame: UInt8[ndarray, "H W 3"], offset: tuple[int, int] = (0, 0)) -> list[_Face]:
         import mediapipe
 
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
         result = self._landmarker.detect(image)
         height, width = frame.shape[:2]
         scale = np.array([width, height, width], np.float32)  # MediaPipe's z has the scale of x
+        shift = np.array([*offset, 0], np.float32)
         return [
             _Face(
-                np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale,
+                np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale + shift,
                 {shape.category_name: shape.score for shape in shapes},
             )
             for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
@@ -142,6 +159,32 @@ def spread(count: int, most: int) -> ndarray:
     return (
         np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else np.arange(0)
     )
+
+
+def search_windows(height: int, width: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Squares (left, top, side) to look into, coarse ones first.
+
+    MediaPipe sees no face that is smaller than a tenth of the picture.
+    """
+    for side in (min(height, width), min(height, width) // 2):
+        if SMALLEST_WINDOW <= side < max(height, width):
+            yield [(x, y, side) for y in _steps(height, side) for x in _steps(width, side)]
+
+
+def _steps(length: int, side: int) -> list[int]:
+    """Starts of windows that overlap by half or more and reach both ends."""
+    count = 1 + -(-2 * (length - side) // side)
+    return [int(start) for start in np.linspace(0, length - side, count).round()]
+
+
+def _distinct(faces: list[_Face]) -> list[_Face]:
+    """Without the ones that another window saw too; the largest view of each is kept."""
+    kept: list[FaceBox] = []
+    boxes = sorted((face.box(i) for i, face in enumerate(faces)), key=lambda box: -box.area)
+    for box in boxes:
+        if all(box.distance(other) > max(other.width, other.height) / 2 for other in kept):
+            kept.append(box)
+    return [faces[box.index] for box in kept]
 
 
 def _measure_units(
@@ -187,9 +230,12 @@ def _load_landmarker(path: Path) -> _Landmarker:
         output_face_blendshapes=True,
     )
     blank = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((64, 64, 3), np.uint8))
-    with native_stderr_silenced():
-        landmarker: _Landmarker = vision.FaceLandmarker.create_from_options(options)
-        landmarker.detect(blank)  # the graph says its last warnings at the first image
+    try:
+        with native_stderr_silenced():
+            landmarker: _Landmarker = vision.FaceLandmarker.create_from_options(options)
+            landmarker.detect(blank)  # the graph says its last warnings at the first image
+    except (RuntimeError, ValueError) as error:
+        raise ModelUnavailable(f"{path}: MediaPipe cannot load it; leave it out of the recipe") from error
     return landmarker
 
 
@@ -203,5 +249,10 @@ def _load_identity(path: Path) -> _IdentityNet:
 
 
 def _close(landmarker: _Landmarker) -> None:
-    with native_stderr_silenced():
-        landmarker.close()
+    try:
+        with native_stderr_silenced():
+            landmarker.close()
+    except RuntimeError:
+        # At the interpreter's end its threads are gone before anything can be closed; without this its own
+        # clean-up would fail once more, and loudly.
+        landmarker._handle = None

@@ -30,6 +30,10 @@ def astronaut() -> np.ndarray:
     return skimage.data.astronaut()
 
 
+def astronaut_face() -> np.ndarray:
+    return astronaut()[10:266, 96:352]
+
+
 @cache
 def grace_hopper() -> np.ndarray:
     folder = package_folder("matplotlib")
