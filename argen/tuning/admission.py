@@ -7,6 +7,7 @@ and that our law without noise is the stock scheduler. What fails here is refuse
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from argen.generate.checkpoint import LENGTHS, unfit
 from argen.generate.probe import denoisers, replaced
 from argen.tuning.rollout import Answer, Layout, Pipeline, generators, record
 from argen.tuning.transition import STILL, first_order, mean, schedule, transition
+
+log = logging.getLogger(__name__)
 
 STEPS = 3
 """Denoising steps of a trial run: enough to pass the boundary of a two-stage pipeline."""
@@ -38,7 +41,8 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
         raise RecipeError(f"tune.model: {type(pipe).__name__} has no transformer or unet that could be tuned")
     pipe.scheduler = first_order(pipe.scheduler)
     call = {**call, "output_type": "latent", "num_inference_steps": STEPS}
-    layout = Layout(frames=None, images=_takes_images(pipe, call))
+    images = _takes_images(pipe, call)
+    layout = Layout(frames=None, images=bool(images), batches=images is not None)
     layout = replace(layout, frames=_time_axis(pipe, call, layout))
     layout = replace(
         layout, first=_conditions(pipe, call, layout, 1), last=_conditions(pipe, call, layout, -1)
@@ -58,6 +62,8 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
 def batched(call: Mapping[str, Any], count: int, layout: Layout) -> dict[str, Any]:
     """The call for `count` samples of one clip's image and prompt."""
     call = dict(call)
+    if not layout.batches and count == 1:
+        return call
     if layout.images:
         call["image"] = [call["image"]] * count
     if call.get("prompt") is not None:
@@ -74,19 +80,17 @@ def parity(pipe: Pipeline, call: Mapping[str, Any], layout: Layout) -> float:
     return float((ours.float() - stock.float()).abs().max() / stock.float().abs().max().clamp(min=1e-6))
 
 
-def _takes_images(pipe: Pipeline, call: Mapping[str, Any]) -> bool:
-    """Whether two samples are asked for by two images, or by one image and two prompts."""
-    reasons = []
+def _takes_images(pipe: Pipeline, call: Mapping[str, Any]) -> bool | None:
+    """Whether two samples are asked for by two images, or by one image and two prompts; None for neither."""
     for images in (True, False):
         try:
             sample = _at_step(pipe, batched(call, 2, Layout(None, images=images)), 0)[1]
-        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-            reasons.append(str(error).splitlines()[0])
+        except Exception as error:  # whatever a pipeline says to a batch that it does not take
+            log.debug("%s takes no batch (images: %s): %s", type(pipe).__name__, images, error)
             continue
         if sample.shape[0] == 2:
             return images
-        reasons.append(f"two samples became {sample.shape[0]}")
-    raise RecipeError(f"tune.model: {type(pipe).__name__} makes no batches: {'; '.join(reasons)}")
+    return None
 
 
 def _time_axis(pipe: Pipeline, call: Mapping[str, Any], layout: Layout) -> int | None:

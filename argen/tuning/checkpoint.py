@@ -12,9 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from argen.config import differing_keys
 from argen.errors import RecipeError
+
+Weights = Mapping[str, Parameter]
 
 FREE = ("tune.iterations", "tune.checkpoint_every", "tune.tracker", "generate.device", "generate.batch")
 """Settings that may change between the parts of a run."""
@@ -46,7 +50,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path
         with path.open("rb") as file:
             os.fsync(file.fileno())
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
+    partial.replace(target)
     for old in _complete(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -73,20 +77,18 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(recipe))
     changed = [line for line in differing_keys(before, now) if not line.startswith(FREE)]
     if changed:
         raise RecipeError(
-            f"{folder}: made with another recipe ({'; '.join(changed)}); choose another folder, or put it back"
+            f"{folder}: made with another recipe ({'; '.join(changed)}); choose another folder or put it back"
         )
 
 
-def optimizer_tensors(
-    names: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
+def optimizer_tensors(names: Weights, optimizer: Optimizer) -> dict[str, Tensor]:
     """An optimiser's state as named tensors."""
     return {
         f"optimizer.{key}/{name}": torch.as_tensor(value)
@@ -95,9 +97,7 @@ def optimizer_tensors(
     }
 
 
-def restore_optimizer(
-    names: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
-) -> None:
+def restore_optimizer(names: Weights, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put named tensors back into an optimiser."""
     for full, value in tensors.items():
         if full.startswith("optimizer."):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +79,18 @@ def swapped(pipe: Pipeline, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """The model with other matrices (an average, a checkpoint's), for as long as the context lasts."""
     own = adapter(pipe)
     kept = {name: weight.detach().clone() for name, weight in own.items()}
-    _copy(own, weights)
+    put(own, weights)
     try:
         yield
     finally:
-        _copy(own, kept)
+        put(own, kept)
+
+
+def put(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Copy matrices by name into those that are there."""
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(weights[prefix + name])
 
 
 def save_adapter(weights: Mapping[str, Tensor], path: Path, rank: int, alpha: float) -> None:
@@ -98,7 +104,7 @@ def save_adapter(weights: Mapping[str, Tensor], path: Path, rank: int, alpha: fl
     partial = path.with_suffix(".part")
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     save_file(tensors, partial, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(settings)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _layers(module: nn.Module, targets: Sequence[str]) -> list[str]:
@@ -107,9 +113,3 @@ def _layers(module: nn.Module, targets: Sequence[str]) -> list[str]:
         return [name for name in linear if name.endswith(tuple(f".{end}" for end in targets))]
     usual = [name for name in linear if name.endswith(tuple(f".{end}" for end in PROJECTIONS))]
     return usual or [name for name in linear if "attention" in name or "attn" in name]
-
-
-def _copy(own: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, weight in own.items():
-            weight.copy_(weights[name])

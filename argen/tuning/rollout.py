@@ -37,6 +37,7 @@ class Layout:
     first: int = 0  # frames before this are conditions that the pipeline overwrites: never actions
     last: int = 0  # and so many at the end
     images: bool = True  # whether a batch takes a list of images, or one image and a list of prompts
+    batches: bool = True  # whether it takes more than one sample at all
 
     def actions(self, latents: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The part of latents that a policy decides."""
@@ -66,6 +67,7 @@ class Trajectory:
     latents: Mapping[tuple[int, int], Tensor]  # (step, stream) -> what the step gave back
     answers: Mapping[str, Any]  # denoiser -> shape of what it answers
     layout: Layout
+    clean: Float[Tensor, "B ..."]  # what the last step gave
 
 
 OnAction = Callable[[Action, Float32[Tensor, "B ..."]], None]
@@ -79,15 +81,17 @@ def record(
     noise: Noise,
     window: range,
     layout: Layout,
+    explore: Sequence[int] | None = None,
 ) -> tuple[Float[Tensor, "B ..."], Trajectory]:
     """Run a pipeline with noise in the window of steps; what it made, and the trajectory.
 
-    Sample i starts from seed i and explores with seed i. The output is the pipeline's own: decoded frames, or
-    latents where the call asks for them.
+    Sample i starts from `seeds[i]` and explores with `explore[i]`, or a seed of its own. The output is
+    the pipeline's own: decoded frames, or latents where the call asks for them.
     """
-    explorers = [torch.Generator().manual_seed(_exploring(seed)) for seed in seeds]
+    explorers = generators(explore or [_exploring(seed) for seed in seeds])
     actions: list[Action] = []
     latents: dict[tuple[int, int], Tensor] = {}
+    clean: list[Tensor] = []
     clock = _Clock(pipe.scheduler)
 
     def step(
@@ -102,6 +106,8 @@ def record(
             actions.append(Action(law, centre, following, density(law, centre, following, layout)))
         if window and window.start - 1 <= at.index < window.stop:
             latents[at.index, at.stream] = following
+        if at == _Place(len(clock.steps) - 1, 0):
+            clean.append(following)
         return _answer(following, options)
 
     answers: dict[str, Any] = {}
@@ -110,13 +116,13 @@ def record(
         for name, module in denoisers(pipe).items():
             stack.enter_context(_noting(module, name, answers))
         output = pipe(**call, generator=generators(seeds), return_dict=False)[0]
-    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout)
+    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, clean[0])
 
 
-def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction) -> None:
+def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction, gradients: bool = True) -> None:
     """Run the pipeline along a trajectory; `on_action` gets each action with its mean under today's weights.
 
-    The mean carries gradients; `on_action` should run backward itself, so that no graph outlives its step.
+    With `gradients`, `on_action` should run backward itself, so that no graph outlives its step.
     """
     todo = {action.law.index: action for action in trajectory.actions}
     clock = _Clock(pipe.scheduler)
@@ -133,7 +139,7 @@ def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction) -> None:
         return _answer(trajectory.latents.get((at.index, at.stream), sample).detach(), options)
 
     undecorated = inspect.unwrap(type(pipe).__call__)
-    with torch.enable_grad(), ExitStack() as stack:
+    with torch.set_grad_enabled(gradients), ExitStack() as stack:
         stack.enter_context(replaced(pipe.scheduler, "step", step))
         for name, module in denoisers(pipe).items():
             shape = trajectory.answers.get(name)

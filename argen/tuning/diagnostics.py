@@ -1,0 +1,86 @@
+"""What an iteration is like, in numbers that tell early whether it can work."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.nn import Parameter
+
+from argen.tuning.advantage import Advantages, conflict
+from argen.tuning.scoring import Scores
+
+
+@dataclass(frozen=True)
+class Report:
+    """One iteration: its number, and every diagnostic by name."""
+
+    iteration: int
+    values: Mapping[str, float]
+
+    def line(self) -> str:
+        """The few that matter, for a log."""
+        keys = [key for key in self.values if key.startswith(("reward/", "judge/"))]
+        keys += [key for key in ("gate_rate", "ratio_deviation", "kl", "seconds") if key in self.values]
+        return f"{self.iteration}: " + "  ".join(f"{key} {self.values[key]:.4g}" for key in keys)
+
+
+class Meter:
+    """Collects the diagnostics of one iteration."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = defaultdict(list)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._squares: dict[int, float] = defaultdict(float)
+
+    def add(self, name: str, value: float) -> None:
+        """One more value of a mean."""
+        self._sums[name].append(value)
+
+    def highest(self, name: str, value: float) -> None:
+        """One more value of a maximum."""
+        self._sums[name] = [max([value, *self._sums[name]])]
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the seconds of a part."""
+        start = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - start
+
+    @contextmanager
+    def gradient_of_step(self, index: int, weights: Mapping[str, Parameter]) -> Iterator[None]:
+        """Note how much gradient a denoising step adds: steps that shout show the schedule's scaling."""
+        before = {name: None if w.grad is None else w.grad.clone() for name, w in weights.items()}
+        yield
+        for name, weight in weights.items():
+            old = before[name]
+            if weight.grad is not None:
+                added = weight.grad if old is None else weight.grad - old
+                self._squares[index] += float(added.square().sum())
+
+    def scores(self, scores: Sequence[Scores], advantages: Advantages) -> None:
+        """Rewards, gates and groups of the iteration."""
+        for name in scores[0].rewards:
+            values = torch.cat([item.rewards[name] for item in scores])
+            known = values[values.isfinite()]
+            self.add(f"reward/{name}", float(known.mean()) if len(known) else float("nan"))
+            self.add(f"spread/{name}", float(known.std(correction=0)) if len(known) else float("nan"))
+            self.add(f"idle_groups/{name}", advantages.idle[name])
+        total = sum(len(item.gated) for item in scores)
+        self.add("gate_rate", advantages.gated / max(len(advantages.values), total))
+        self.add("idle_groups", advantages.idle_groups)
+        self.add("motion", float(torch.cat([item.motion for item in scores]).mean()))
+        for pair, cosine in conflict(advantages.parts).items():
+            self.add(f"conflict/{pair}", cosine)
+
+    def report(self, iteration: int) -> Report:
+        """Everything that was collected."""
+        values = {name: sum(found) / len(found) for name, found in self._sums.items()}
+        values |= {f"gradient_of_step/{i}": square**0.5 for i, square in sorted(self._squares.items())}
+        values |= {f"seconds/{name}": spent for name, spent in self._seconds.items()}
+        return Report(iteration, values | {"seconds": sum(self._seconds.values())})

@@ -1,0 +1,276 @@
+"""The loop of reward tuning: roll out, score, compare within groups, replay, update; again.
+
+Everything random comes from the seed of the run, the iteration and the place in the batch, so the number
+of processes doesn't matter and an interrupted run goes on as if it hadn't been. Denoisers stay as they
+are in the pipeline; the processes add up the small gradients of the adapter, once an update.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+from torch.nn import Parameter
+
+from argen.errors import RecipeError
+from argen.generate.probe import denoisers
+from argen.tuning.admission import admit, batched
+from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative
+from argen.tuning.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from argen.tuning.diagnostics import Meter, Report
+from argen.tuning.lora import adapter, inject, put, untuned
+from argen.tuning.memory import Memory
+from argen.tuning.objective import OBJECTIVES, Moment, forward_process
+from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay
+from argen.tuning.sampling import Draw, draws
+from argen.tuning.scoring import Case, Scorer, Scores
+from argen.tuning.settings import TuneSettings
+from argen.tuning.transition import schedule
+
+log = logging.getLogger(__name__)
+
+RATIO_TOLERANCE = {"cpu": 0.0}
+"""Largest deviation of the ratio from 1 before an update; other devices may round anew: 1e-3."""
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """One call of the pipeline: its trajectory, the group and job that it belongs to, and what it scored."""
+
+    draw: Draw
+    trajectory: Trajectory
+    scores: Scores
+
+
+class Tuner:
+    """A pipeline being tuned; the adapter is in the pipeline, its running average in `average`."""
+
+    def __init__(
+        self,
+        pipe: Pipeline,
+        cases: Sequence[Case],
+        scorer: Scorer,
+        settings: TuneSettings,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        accelerator: Any = None,  # noqa: ANN401  accelerate is untyped
+    ) -> None:
+        """Check that everything fits, prove that the pipeline can be replayed, and add the adapter.
+
+        Goes on from the newest checkpoint in `folder`. Raises RecipeError, one sentence.
+        """
+        from accelerate import Accelerator
+
+        self.accelerator = accelerator or Accelerator()
+        self.pipe, self.cases, self.scorer = pipe, list(cases), scorer
+        self.seed, self.folder = seed, folder
+        if not self.cases:
+            raise RecipeError("tune: there are no jobs to try; the plan is empty")
+        default = int(self.cases[0].call.get("num_inference_steps", 8))
+        self.settings = settings.model_copy(update={"steps": settings.steps or (default,)})
+        _warn(self.settings)
+        list(draws(self.settings, seed, 0, len(self.cases), world=self.accelerator.num_processes))
+        self.layout = admit(pipe, self.cases[0].call)
+        if not self.layout.batches:
+            self.settings = self.settings.model_copy(update={"batch": 1})
+        inject(pipe, settings.rank, settings.alpha or float(settings.rank), seed, settings.targets)
+        if settings.gradient_checkpointing:
+            for module in denoisers(pipe).values():
+                module.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.weights: dict[str, Parameter] = adapter(pipe)
+        self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.statistics = PerPromptStatistics()
+        self.memory = Memory()
+        self.iteration = 0
+        self.notes: dict[str, Any] = {}  # what the caller wants to find again after a resume
+        self._resume()
+
+    def step(self) -> Report:
+        """One iteration: rollouts, scores, advantages, updates."""
+        meter = Meter()
+        with self.memory.of(self.pipe):
+            with meter.timed("rollout"):
+                rolled = [self._roll(draw) for draw in self._draws()]
+            advantages, mine = self._advantages(rolled)
+            with meter.timed("update"):
+                for update in range(self.settings.updates):
+                    self._update(rolled, mine, meter, first=update == 0)
+        meter.scores([item.scores for item in rolled], advantages)
+        self.iteration += 1
+        return meter.report(self.iteration)
+
+    def call(self, case: Case, count: int, steps: int) -> dict[str, Any]:
+        """The pipeline's arguments for some clips of one job."""
+        shared = {"output_type": "pt"} | dict(case.call) | {"num_inference_steps": steps}
+        return batched(shared, count, self.layout)
+
+    def save(self) -> None:
+        """Write a checkpoint, on the main process."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        tensors: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in self.weights.items()}
+        tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
+        tensors |= optimizer_tensors(self.weights, self.optimizer)
+        state = {"statistics": self.statistics.state(), "notes": self.notes}
+        save_checkpoint(self.folder, Checkpoint(self.iteration, tensors, state))
+
+    def _draws(self) -> Iterator[Draw]:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return draws(self.settings, self.seed, self.iteration, len(self.cases), rank=rank, world=world)
+
+    def _roll(self, draw: Draw) -> Rolled:
+        case = self.cases[draw.case]
+        made, trajectory = record(
+            self.pipe,
+            self.call(case, len(draw.seeds), draw.steps),
+            draw.seeds,
+            explore=draw.explore,
+            noise=self.settings.exploration,
+            window=draw.window,
+            layout=self.layout,
+        )
+        if self.settings.objective == "nft":
+            steps = schedule(self.pipe.scheduler)
+            indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
+            trajectory = forward_process(trajectory, trajectory.clean, steps, indices, draw.explore[0])
+        return Rolled(draw, trajectory, self.scorer(torch.as_tensor(made).float(), case, draw.steps))
+
+    def _advantages(self, rolled: Sequence[Rolled]) -> tuple[Advantages, Float32[Tensor, "B"]]:
+        """Of the whole batch over all processes, and this process's own share."""
+        group = torch.cat([torch.full((len(item.draw.seeds),), item.draw.group) for item in rolled])
+        case = torch.cat([torch.full((len(item.draw.seeds),), item.draw.case) for item in rolled])
+        group, case = self._gather(group), self._gather(case)
+        gated = self._gather(torch.cat([item.scores.gated for item in rolled]))
+        rewards = {
+            name: self._gather(torch.cat([item.scores.rewards[name] for item in rolled]))
+            for name in self.scorer.rewards
+        }
+        found = group_relative(rewards, self.settings.rewards, group, gated)
+        if self.settings.objective == "ddpo":
+            found = self._per_prompt(found, rewards, group, case)
+        share = len(group) // self.accelerator.num_processes
+        return found, found.values[self.accelerator.process_index * share :][:share]
+
+    def _per_prompt(
+        self, found: Advantages, rewards: Mapping[str, Tensor], group: Tensor, case: Tensor
+    ) -> Advantages:
+        weights = self.settings.rewards
+        total = torch.stack([weights.get(name, 1.0) * values for name, values in rewards.items()]).sum(0)
+        order = torch.argsort(group, stable=True)  # one record, whatever the number of processes
+        prompts = [self.cases[int(index)].id for index in case[order]]
+        values = torch.empty_like(found.values)
+        values[order] = self.statistics.advantages(prompts, total[order].nan_to_num(0.0)).clamp(-5, 5)
+        return replace(found, values=values)
+
+    def _update(
+        self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, first: bool
+    ) -> None:
+        start = 0
+        for item in rolled:
+            advantage = mine[start : start + len(item.draw.seeds)]
+            start += len(advantage)
+            if advantage.any() or self.settings.beta:  # else nothing differed in its group
+                self._learn(item.trajectory, advantage.to(item.trajectory.clean.device), meter, first)
+        self._add_up_gradients()
+        weights = list(self.weights.values())
+        meter.add(
+            "gradient_norm", float(torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm))
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, average in self.average.items():
+                average.lerp_(self.weights[name], 1 - self.settings.ema)
+
+    def _learn(
+        self, trajectory: Trajectory, advantage: Float32[Tensor, "b"], meter: Meter, first: bool
+    ) -> None:
+        references = self._references(trajectory) if self.settings.beta else {}
+        clips = self.settings.prompts * self.settings.num_generations
+        objective = OBJECTIVES[self.settings.objective]
+
+        def on_action(action: Action, centre: Float32[Tensor, "b ..."]) -> None:
+            if not centre.requires_grad:
+                raise RecipeError(
+                    "tune.model: the pipeline stops gradients in its call, so it can't be tuned"
+                )
+            moment = Moment(action, centre, advantage, self.layout, references.get(action.law.index))
+            terms = objective(moment, self.settings.knobs)
+            if first:
+                self._check_ratio(terms.ratio, meter)
+            with meter.gradient_of_step(action.law.index, self.weights):
+                torch.autograd.backward(terms.loss.sum() / (clips * len(trajectory.actions)))
+            meter.add("kl", float(terms.kl.mean()))
+            meter.add("clip_fraction", float(terms.clipped.mean()))
+
+        replay(self.pipe, trajectory, on_action)
+
+    def _check_ratio(self, ratio: Float32[Tensor, "b"], meter: Meter) -> None:
+        deviation = float((ratio - 1).abs().max())
+        meter.highest("ratio_deviation", deviation)
+        if self.iteration == 0 and not deviation <= RATIO_TOLERANCE.get(ratio.device.type, 1e-3):
+            raise RecipeError(
+                f"tune: before any update the probability ratio is off 1 by {deviation:.1e}: a replay isn't "
+                "its rollout (dropout, a dtype, an argument that changes between calls); nothing was trained"
+            )
+
+    def _references(self, trajectory: Trajectory) -> dict[int, Tensor]:
+        found: dict[int, Tensor] = {}
+        with untuned(self.pipe):
+            replay(
+                self.pipe, trajectory, lambda a, centre: found.update({a.law.index: centre}), gradients=False
+            )
+        return found
+
+    def _gather(self, values: Tensor) -> Tensor:
+        if self.accelerator.num_processes == 1:
+            return values
+        return torch.as_tensor(self.accelerator.gather(values.to(self.accelerator.device))).cpu()
+
+    def _add_up_gradients(self) -> None:
+        for weight in self.weights.values():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        if self.accelerator.num_processes > 1:
+            flat = torch.cat([weight.grad.flatten() for weight in self.weights.values()])  # type: ignore[union-attr]
+            flat = torch.as_tensor(self.accelerator.reduce(flat, "sum"))
+            parts = torch.split(flat, [weight.numel() for weight in self.weights.values()])
+            for weight, part in zip(self.weights.values(), parts, strict=True):
+                weight.grad = part.view_as(weight)
+
+    def _resume(self) -> None:
+        checkpoint = load_checkpoint(self.folder) if self.folder else None
+        if checkpoint is None:
+            return
+        put(self.weights, checkpoint.tensors, "weight.")
+        put(self.average, checkpoint.tensors, "average.")
+        restore_optimizer(self.weights, self.optimizer, checkpoint.tensors)
+        self.statistics.restore(checkpoint.state["statistics"])
+        self.notes = dict(checkpoint.state["notes"])
+        self.iteration = checkpoint.iteration
+        log.info("going on after iteration %d", self.iteration)
+
+
+def _warn(settings: TuneSettings) -> None:
+    if settings.updates == 1 and "clip" in settings.model_fields_set:
+        log.warning("tune.clip: with one update per rollout the ratio is always 1, and a clip never binds")
+    if settings.num_generations < 8:
+        log.warning(
+            "tune.num_generations: %d; below 8 a group says little on video", settings.num_generations
+        )
