@@ -28,6 +28,10 @@ STILL: Final = 0.01
 """Target motion, standard deviation of Action Units, below which stillness is what was asked for."""
 OVERSHARP: Final = 1.5
 """Edge energy against the source above which more is worse: grids and ringing look sharp."""
+WARP: Final = 0.06
+"""Residual of the rigid points, in eye distances, at which the geometry score is one half."""
+RIGID: Final = (33, 263, 133, 362, 168, 6, 197, 195, 5, 1, 98, 327)
+"""Points that expressions hardly move: corners of the eyes, bridge, tip and wings of the nose."""
 EYES: Final = (33, 263)
 """Outer eye corners among MediaPipe's 478 points: the face's unit of length."""
 
@@ -98,6 +102,38 @@ def expression_score(track: FaceTrack, affect: Affect, toward: Float32[ndarray, 
     along = track.confidence * toward / length
     far_enough = max(abs(float(along @ change_asked(affect))), ASKED)
     return 0.5 + 0.5 * float(np.clip(along @ seen / far_enough, -1.0, 1.0))
+
+
+def trajectory_score(track: FaceTrack, affect: Affect) -> float:
+    """How closely the Action Units follow the target over time, 0..1: 0 a still face or worse, 1 exactly.
+
+    Both as changes from their starts; the clip may have another number of frames than the target.
+    """
+    seen = track.action_units[track.valid] - _median_near(track, 0.0)
+    if len(seen) < 2 or not np.isfinite(seen).all():
+        return 0.0
+    times = np.flatnonzero(track.valid) / max(len(track) - 1, 1)
+    grid = np.linspace(0, 1, len(affect.trajectory))
+    change = affect.trajectory - affect.trajectory[0]
+    asked = np.stack([np.interp(times, grid, curve) for curve in change.T], axis=1)
+    still = float((track.confidence * asked**2).sum())
+    if still < 1e-6:
+        return 1.0
+    return float(np.clip(1 - (track.confidence * (seen - asked) ** 2).sum() / still, 0.0, 1.0))
+
+
+def geometry_score(track: FaceTrack) -> float:
+    """How rigid the points stay that no expression moves, 0..1: 0.5 at `WARP` eye distances of residual.
+
+    Each frame is fitted to the first by a similarity, so that the head may move; 0 without landmarks.
+    """
+    points = track.landmarks[:, RIGID, :2].astype(float)
+    points = points[np.isfinite(points).all(axis=(1, 2))]
+    if len(points) < 2:
+        return 0.0
+    unit = max(float(np.linalg.norm(points[0, 0] - points[0, 1])), 1e-6)
+    residuals = np.array([_similarity_residual(points[0], other) for other in points[1:]]) / unit
+    return _worst_half(_halving(residuals / WARP))
 
 
 def smoothness(track: FaceTrack) -> float:
@@ -203,6 +239,14 @@ def _motion(curves: ndarray, confidence: Float32[ndarray, "20"]) -> float:
     noise = np.median(np.diff(curves, n=2, axis=0) ** 2, axis=0) / 0.455 / 6
     energy = np.maximum(smooth.var(axis=0) - noise / 3 * 1.5, 0.0)
     return float(np.sqrt((confidence * energy).sum() / confidence.sum()))
+
+
+def _similarity_residual(reference: ndarray, points: ndarray) -> float:
+    """Root mean square distance after the best rotation, scale and shift of `points`."""
+    a, b = reference - reference.mean(axis=0), points - points.mean(axis=0)
+    left, right = a @ np.array([1, 1j]), b @ np.array([1, 1j])  # the plane as complex numbers
+    turn = np.vdot(right, left) / max(float(np.vdot(right, right).real), 1e-12)
+    return float(np.sqrt((np.abs(left - turn * right) ** 2).mean()))
 
 
 def _face_box(track: FaceTrack | None, index: int, height: int, width: int) -> tuple[slice, slice] | None:

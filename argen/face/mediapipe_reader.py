@@ -79,12 +79,15 @@ class MediapipeReader:
         self._identity = _load_identity(identity_file)
 
     def __call__(
-        self, frames: UInt8[ndarray, "T H W 3"], neutral: Float32[ndarray, "478 3"] | None = None
+        self,
+        frames: UInt8[ndarray, "T H W 3"],
+        first_units: Float32[ndarray, "20"] | None = None,
+        neutral: Float32[ndarray, "478 3"] | None = None,
     ) -> FaceTrack:
         """Measure every frame.
 
-        Movement is measured from the calmest frame, or from `neutral`: landmarks in pixels of the same
-        person at rest.
+        Movement is measured from the calmest frame; or from frame 0, where `first_units` says what that one
+        shows; or from `neutral`: landmarks in pixels of the same person at rest.
         """
         found = [self._faces(frame) for frame in frames]
         boxes = [[face.box(i) for i, face in enumerate(faces)] for faces in found]
@@ -94,7 +97,7 @@ class MediapipeReader:
         for i, face in enumerate(chosen):
             if face is not None:
                 landmarks[i] = face.landmarks
-        units, confidence = _measure_units(landmarks, chosen, neutral)
+        units, confidence = _measure_units(landmarks, chosen, first_units, neutral)
         return FaceTrack(
             action_units=units,
             expressions=expressions_of(units),
@@ -190,6 +193,7 @@ def _distinct(faces: list[_Face]) -> list[_Face]:
 def _measure_units(
     landmarks: Float32[ndarray, "T 478 3"],
     faces: list[_Face | None],
+    first_units: Float32[ndarray, "20"] | None,
     neutral: Float32[ndarray, "478 3"] | None,
 ) -> tuple[Float32[ndarray, "T 20"], Float32[ndarray, "20"]]:
     own = [None if face is None else units_of_blendshapes(face.blendshapes) for face in faces]
@@ -199,6 +203,8 @@ def _measure_units(
         return np.full((len(landmarks), 20), np.nan, np.float32), np.zeros(20, np.float32)
     if neutral is not None:
         return geometry.action_units_from(landmarks, neutral), _confidence(neutral)
+    if first_units is not None and faces[0] is not None:
+        return geometry.action_units_from(landmarks, landmarks[0], first_units), _confidence(landmarks[0])
     rest = landmarks[calm]
     return geometry.action_units_from(landmarks, rest, own[calm]), _confidence(rest)
 

@@ -57,8 +57,10 @@ class PyfeatReader:
 
             self._finder = MediapipeReader(landmarker)
 
-    def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> FaceTrack:
-        """Measure every frame."""
+    def __call__(
+        self, frames: UInt8[ndarray, "T H W 3"], first_units: Float32[ndarray, "20"] | None = None
+    ) -> FaceTrack:
+        """Measure every frame; `first_units` is not needed: every frame is measured by itself."""
         parts = [self._read(frames[i : i + BATCH], i) for i in range(0, len(frames), BATCH)]
         table = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
         return track_from_rows(table, len(frames), self.weights)

@@ -55,8 +55,14 @@ class FaceReader(Protocol):
     same_person: float
     """Euclidean distance of unit identity embeddings below which two faces are one person."""
 
-    def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> FaceTrack:
-        """Measure every frame."""
+    def __call__(
+        self, frames: UInt8[ndarray, "T H W 3"], first_units: Float32[ndarray, "20"] | None = None
+    ) -> FaceTrack:
+        """Measure every frame.
+
+        `first_units` are the Action Units that frame 0 is known to show: a reader that sees movement only
+        measures from there, and not from the calmest frame that it finds.
+        """
         ...
 
     def close(self) -> None:

@@ -129,6 +129,28 @@ def test_a_frozen_face_is_not_alive_and_neither_is_noise():
     assert measures.aliveness(track_of(ramp(SMILE)), affect) == pytest.approx(1, abs=0.05)
 
 
+def test_a_trajectory_that_is_followed_scores_one_and_a_still_face_nothing():
+    affect = affect_of()
+    assert measures.trajectory_score(track_of(ramp(SMILE)), affect) == pytest.approx(1, abs=1e-3)
+    assert measures.trajectory_score(track_of(ramp(SMILE, 12)), affect) > 0.97
+    assert measures.trajectory_score(track_of(np.full((24, 20), 0.4)), affect) == 0
+    assert measures.trajectory_score(track_of(ramp(SMILE)[::-1].copy()), affect) == 0
+    half = measures.trajectory_score(track_of(0.5 * ramp(SMILE)), affect)
+    assert half == pytest.approx(0.75, abs=0.02)
+
+
+def test_geometry_forgives_a_moving_head_and_not_a_warping_face():
+    track = track_of(ramp(SMILE))
+    turn, shift = 1.1 * np.exp(0.2j), 5 + 3j
+    plane = track.landmarks[..., 0] + 1j * track.landmarks[..., 1]
+    moved = track.landmarks.copy()
+    moved[1:, :, 0], moved[1:, :, 1] = (turn * plane[1:] + shift).real, (turn * plane[1:] + shift).imag
+    assert measures.geometry_score(replace(track, landmarks=moved)) > 0.999
+    stretched = track.landmarks.copy()
+    stretched[1:, :, 1] *= 1.4
+    assert measures.geometry_score(replace(track, landmarks=stretched)) < 0.5
+
+
 def test_sharpness_falls_with_blur_and_with_grids():
     import cv2
 
@@ -150,6 +172,8 @@ def scores(track, affect):
         measures.expression_score(track, affect, SMILE),
         measures.smoothness(track),
         measures.aliveness(track, affect),
+        measures.trajectory_score(track, affect),
+        measures.geometry_score(track),
     ]
 
 
@@ -178,4 +202,4 @@ def test_nothing_measured_scores_nothing():
         identity=np.full((12, 8), np.nan, np.float32),
         landmarks=np.full((12, 478, 3), np.nan, np.float32),
     )
-    assert scores(empty, affect_of()) == [0.0] * 6
+    assert scores(empty, affect_of()) == [0.0] * 8
