@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -140,9 +140,9 @@ class GateSettings(Settings):
     )
     expression: float = Field(0.5, ge=0, le=1, description="least score of moving toward the label")
     smooth: float = Field(0.5, ge=0, le=1, description="least temporal smoothness, against real clips")
-    alive: float = Field(0.5, ge=0, le=1, description="least motion, against the target's")
+    alive: float = Field(0.25, ge=0, le=1, description="least motion, against the target's")
     sharp: float = Field(0.5, ge=0, le=1, description="least sharpness against the source")
-    distinct: float = Field(0.5, ge=0, le=1, description="least distance to any kept clip of the class")
+    distinct: float = Field(0.3, ge=0, le=1, description="least distance to any kept clip of the class")
     anomaly: float = Field(0.0, ge=0, le=1, description="least conformal p-value of CIF; 0 switches it off")
 
 
@@ -184,10 +184,18 @@ class Recipe(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+R = TypeVar("R", bound=Recipe)
+
+
 def load_recipe(
-    path: Path | str | None = None, overrides: Sequence[str] = (), settings: Mapping[str, Any] | None = None
-) -> Recipe:
+    path: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    kind: type[R] = Recipe,  # type: ignore[assignment]
+) -> R:
     """A recipe from a YAML file, then `settings`, then `key=value` overrides; each overrules what is before.
+
+    `kind` is a recipe with more sections.
 
     Raises RecipeError that lists every mistake, each with its file and line or its flag.
     """
@@ -209,9 +217,9 @@ def load_recipe(
             problems.append(f"--set {override}: {str(error).splitlines()[0]}")
         origin[key] = f"--set {text}"
     try:
-        recipe = Recipe.model_validate(tree)
+        recipe = kind.model_validate(tree)
     except ValidationError as error:
-        problems += _explain_all(error, where, lines, origin)
+        problems += _explain_all(error, where, lines, origin, kind)
     else:
         if not problems:
             return recipe
@@ -282,11 +290,12 @@ def _explain_all(
     path: Path | None,
     lines: Mapping[tuple[str, ...], int],
     origin: Mapping[tuple[str, ...], str],
+    kind: type[Recipe],
 ) -> list[str]:
     """One line a mistake: a value that fits no branch of a union is one mistake, not three."""
     said: dict[str, str] = {}
     for item in error.errors():
-        place, key, what = _explain(item, path, lines, origin)
+        place, key, what = _explain(item, path, lines, origin, kind)
         known = said.get(f"{place}: {key}")
         said[f"{place}: {key}"] = f"{known}, or {what[0].lower()}{what[1:]}" if known else what
     return [f"{where}: {what}" for where, what in said.items()]
@@ -297,6 +306,7 @@ def _explain(
     path: Path | None,
     lines: Mapping[tuple[str, ...], int],
     origin: Mapping[tuple[str, ...], str],
+    kind: type[Recipe],
 ) -> tuple[str, str, str]:
     """Place, key and mistake of one error."""
     key = tuple(str(part) for part in item["loc"])
@@ -304,7 +314,7 @@ def _explain(
         key = key[:-1]  # a union's branch or a list index is not a key of the file
     if item["type"] == "extra_forbidden":
         key = tuple(str(part) for part in item["loc"])
-        what = f"unknown key{did_you_mean(key[-1], _known_keys(key[:-1]))}"
+        what = f"unknown key{did_you_mean(key[-1], _known_keys(key[:-1], kind))}"
     elif item["type"] == "value_error":
         what = str(item["ctx"]["error"])
     else:
@@ -313,8 +323,8 @@ def _explain(
     return place, ".".join(key), what
 
 
-def _known_keys(section: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _known_keys(section: tuple[str, ...], kind: type[Recipe]) -> list[str]:
+    model: type[BaseModel] = kind
     for part in section:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -67,6 +67,16 @@ class Workshop:
         self._toward: dict[str, Float32[ndarray, "20"]] = {}
 
     @property
+    def generator(self) -> Generator:
+        """What makes the clips."""
+        return self._generator
+
+    @property
+    def reader(self) -> FaceReader:
+        """What measures them."""
+        return self._reader
+
+    @property
     def batch(self) -> int:
         """Jobs that one call of the generator takes."""
         return self._generator.batch
@@ -195,9 +205,9 @@ class Workshop:
         """The clips, in order."""
         return self._generator(requests)
 
-    def measure(self, frames: UInt8[ndarray, "T H W 3"]) -> FaceTrack:
-        """The FaceTrack of a generated clip: every frame of it."""
-        return self._reader(frames)
+    def measure(self, frames: UInt8[ndarray, "T H W 3"], source: Source) -> FaceTrack:
+        """The FaceTrack of a generated clip, every frame of it; frame 0 shows the source as it is."""
+        return self._reader(frames, source.action_units)
 
     def judge(
         self, job: Job, source: Source, request: Request, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack
