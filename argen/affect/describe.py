@@ -60,6 +60,7 @@ class Describer:
     ) -> None:
         """`measured`: training clips of any label, with tracks. Raises DatasetError for a held-out one."""
         self._settings, self._ask, self._prompts = settings, ask, load_prompts()
+        measured = sorted(measured, key=lambda pair: pair[0].id)  # the order of reading does not matter
         self._calm = dataset_calm([track for _, track in measured])
         self._tracks: dict[str, list[FaceTrack]] = {}
         exemplars = list(written_exemplars())

@@ -66,7 +66,7 @@ class Prototype(Settings):
 class Emotion(Settings):
     """One entry of `prompts/emotions.yaml`."""
 
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], AfterValidator(lambda labels: tuple(map(_letters, labels)))]
     nouns: Words
     adjectives: Words
     cues: tuple[str, ...]
@@ -101,7 +101,7 @@ def load_emotions(path: Path | None = None) -> Mapping[str, Emotion]:
     for name, emotion in emotions.items():
         if not emotion.prototypes:
             raise RecipeError(f"{where}: {name}.prototypes: give at least one")
-        for word in {*emotion.nouns.all, *emotion.adjectives.all, *map(_letters, emotion.labels)}:
+        for word in {*emotion.nouns.all, *emotion.adjectives.all, *emotion.labels}:
             if owner.setdefault(word, name) != name:
                 raise RecipeError(f"{where}: '{word}' is a word of both {owner[word]} and {name}; keep one")
     return emotions
@@ -112,16 +112,11 @@ def canonical(label: str, emotions: Mapping[str, Emotion] | None = None) -> str 
 
     The names are those of `EXPRESSIONS`, and contempt, anxiety, helplessness and disappointment.
     """
-    known = {
-        _letters(word): name
-        for name, emotion in (emotions or load_emotions()).items()
-        for word in (name, *emotion.labels)
-    }
-    if _letters(label) in known:
-        return known[_letters(label)]
-    words = [word for word in _letters(label).split() if word not in FILLER]
-    found = {known.get(word) for word in words}
-    return found.pop() if len(found) == 1 else None
+    known = load_emotions() if emotions is None else emotions
+    letters = _letters(label)
+    words = [word for word in letters.split() if word not in FILLER]
+    found = {_named(word, known) for word in words}
+    return _named(letters, known) or (found.pop() if len(found) == 1 else None)
 
 
 def draw_units(
@@ -156,6 +151,10 @@ def _settle(units: Float32[ndarray, "20"]) -> Float32[ndarray, "20"]:
         if min(units[a], units[b]) > 0:
             units[a if units[a] < units[b] else b] = 0
     return units
+
+
+def _named(letters: str, emotions: Mapping[str, Emotion]) -> str | None:
+    return next((name for name, emotion in emotions.items() if letters in (name, *emotion.labels)), None)
 
 
 def _letters(label: str) -> str:

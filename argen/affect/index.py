@@ -16,7 +16,7 @@ from numpy import ndarray
 Faiss: TypeAlias = Any  # its generated bindings carry wrong types
 EXACT_UP_TO: Final = 20_000
 LISTS: Final = 1024
-PROBES: Final = 32
+PROBES: Final = 16
 TRAINING_ROWS: Final = 100_000
 CLASS_WEIGHT: Final = 3.2
 """Times the square root of 2 it exceeds the longest distance in the unit cube of 20 dimensions, 4.48."""

@@ -50,7 +50,7 @@ def make_trajectory(
     target = np.maximum(np.clip(apex_units, 0, 1), np.minimum(source, REST)).astype(np.float32)
     seconds = np.arange(frames) / fps
     timing = _draw_timing(frames, fps, rng)
-    curves = np.stack([_minimum_jerk(seconds, _jitter(timing, fps, rng)) for _ in ACTION_UNITS], axis=1)
+    curves = _minimum_jerk(seconds, _jitter(timing, fps, rng), timing.levels)
     trajectory = (source + (target - source) * curves).astype(np.float32)
     trajectory[0] = source
     asymmetry = _draw_asymmetry(rng, one_sided)
@@ -65,7 +65,7 @@ def _draw_timing(frames: int, fps: float, rng: np.random.Generator) -> Timing:
     """Episodes of rise, hold and fall that fill the clip; the last may end at its apex."""
     last = (frames - 1) / fps
     delay = min(rng.uniform(0, 0.4), 0.15 * last)
-    top = max(1, min(round((delay + rng.uniform(0.25, 0.9)) * fps), round(0.6 * (frames - 1)))) / fps
+    top = max(1, min(round((delay + rng.uniform(0.3, 0.9)) * fps), round(0.6 * (frames - 1)))) / fps
     times, levels = [0.0, min(delay, top / 2), top], [0.0, 0.0, 1.0]
     while True:
         hold = times[-1] + np.exp(rng.uniform(np.log(0.3), np.log(2.5)))
@@ -84,30 +84,33 @@ def _draw_timing(frames: int, fps: float, rng: np.random.Generator) -> Timing:
     return Timing(np.array(times), np.array(levels))
 
 
-def _jitter(timing: Timing, fps: float, rng: np.random.Generator) -> Timing:
-    """One unit's own times: later to start, earlier at the apex, later or earlier after it.
+def _jitter(timing: Timing, fps: float, rng: np.random.Generator) -> Float[ndarray, "20 K"]:
+    """Each unit's own times: later to start, earlier at the apex, later or earlier after it.
 
-    At `times[2]`, the common apex, every unit is at its target.
+    At `timing.times[2]`, the common apex, every unit is at its target.
     """
-    gaps = np.diff(timing.times, append=timing.times[-1] + 1.0)
-    reach = np.minimum(gaps, 0.6) / 2.5
-    times = timing.times + rng.uniform(-1, 1, len(gaps)) * np.minimum(reach, np.roll(reach, 1))
-    spread = min(0.3, (timing.times[2] - timing.times[1]) / 2)
-    times[0] = 0.0
-    times[1] = timing.times[1] + rng.uniform(0, spread) * 0.9
-    times[2] = max(timing.times[2] - rng.uniform(0, spread) * 0.9, times[1] + 0.25 / fps)
-    times[2] = min(times[2], timing.times[2])
-    times[3:4] = np.maximum(times[3:4], timing.times[2])
-    return Timing(np.maximum.accumulate(times), timing.levels)
+    common = timing.times
+    gaps = np.diff(common, append=common[-1] + 1.0)
+    reach = np.minimum(np.minimum(gaps, np.roll(gaps, 1)), 0.6) / 2.5
+    times = common + rng.uniform(-1, 1, (len(ACTION_UNITS), len(common))) * reach
+    spread = 0.9 * min(0.3, (common[2] - common[1]) / 2)
+    times[:, 0] = 0.0
+    times[:, 1] = common[1] + rng.uniform(0, spread, len(times))
+    earliest = times[:, 1] + 0.25 / fps
+    times[:, 2] = np.clip(common[2] - rng.uniform(0, spread, len(times)), earliest, common[2])
+    times[:, 3:] = np.maximum(times[:, 3:], common[2])
+    return np.maximum.accumulate(times, axis=1)
 
 
-def _minimum_jerk(seconds: Float[ndarray, "T"], timing: Timing) -> Float[ndarray, "T"]:
-    """The smoothest curve that rests at each knot: 10 x^3 - 15 x^4 + 6 x^5 (Flash & Hogan 1985)."""
-    right = np.clip(np.searchsorted(timing.times, seconds, side="right"), 1, len(timing.times) - 1)
-    start, end = timing.times[right - 1], timing.times[right]
-    x = np.clip((seconds - start) / np.maximum(end - start, 1e-9), 0, 1)
-    s = x**3 * (10 - 15 * x + 6 * x**2)
-    return np.asarray(timing.levels[right - 1] * (1 - s) + timing.levels[right] * s)
+def _minimum_jerk(
+    seconds: Float[ndarray, "T"], times: Float[ndarray, "20 K"], levels: Float[ndarray, "K"]
+) -> Float[ndarray, "T 20"]:
+    """The smoothest curves that rest at each knot: 10 x^3 - 15 x^4 + 6 x^5 (Flash & Hogan 1985)."""
+    curve = np.zeros((len(seconds), len(times)))
+    for k, step in enumerate(np.diff(levels)):
+        x = np.clip((seconds[:, None] - times[:, k]) / np.maximum(times[:, k + 1] - times[:, k], 1e-9), 0, 1)
+        curve += step * x**3 * (10 - 15 * x + 6 * x**2)
+    return np.clip(curve, 0, 1)
 
 
 def _draw_asymmetry(rng: np.random.Generator, one_sided: bool) -> Float32[ndarray, "20"]:

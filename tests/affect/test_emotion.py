@@ -14,7 +14,8 @@ from argen.errors import RecipeError
 from argen.face.action_units import AU_INDEX, EXPRESSIONS
 
 EMOTIONS = load_emotions()
-MAFW = "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment".split()
+MAFW = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
+MAFW += ["contempt", "anxiety", "helplessness", "disappointment"]
 
 
 def test_the_eleven_are_there_and_the_basic_ones_are_named_as_readers_name_them():

@@ -35,7 +35,7 @@ def test_few_clips_take_the_prototype():
 def test_a_label_without_prototype_learns_from_its_clips_or_says_why_not():
     profile = make_profile("Ek", [track(NOSE)] * 5, load_emotions(), SETTINGS)
     assert profile.emotion is None
-    with pytest.raises(UsageError, match="class 'Ek': no prototype .* only 4 .* 5 needed; add clips"):
+    with pytest.raises(UsageError, match=r"class 'Ek': no prototype .* only 4 .* 5 needed; add clips"):
         make_profile("Ek", [track(NOSE)] * 4, load_emotions(), SETTINGS)
 
 

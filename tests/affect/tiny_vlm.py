@@ -1,4 +1,4 @@
-"""Tiny, randomly initialised image-text-to-text models of real classes, saved as folders with their processors."""
+"""Tiny, random image-text-to-text models of real classes, saved as folders with their processors."""
 
 from __future__ import annotations
 
