@@ -154,7 +154,7 @@ def _summarise(
         subjects=len({clip.subject for clip in dataset.clips}),
         subjects_from=dataset.subjects_from,
         looked_at=len(taken),
-        lengths=Range(min(lengths), statistics.median(lengths), max(lengths)) if lengths else None,
+        lengths=_range(lengths) if lengths else None,
         short=sum(length < SHORT for length in lengths),
         sizes=dict(Counter(f"{note.width} x {note.height}" for note in good).most_common(MOST_NAMED)),
         rates=dict(Counter(f"{note.fps:.4g}" for note in good if note.fps).most_common(MOST_NAMED)),
@@ -165,6 +165,10 @@ def _summarise(
         problems=dataset.problems,
         seconds=seconds,
     )
+
+
+def _range(lengths: Sequence[int]) -> Range:
+    return Range(float(min(lengths)), float(statistics.median(lengths)), float(max(lengths)))
 
 
 def _leak(dataset: Dataset, twins: Iterable[Twin] | None) -> Leak:
