@@ -1,0 +1,82 @@
+"""From a training run to a checkpoint folder, and contact sheets of what it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+
+from argen.puppets import denoiser
+from argen.puppets.expressions import BASIC
+from argen.puppets.footage import FRAMES, SIZE, shoot
+
+if TYPE_CHECKING:
+    from diffusers import LTXImageToVideoPipeline
+
+SHIFT = 0.6  # of the sampler's times: more steps where faces form, see flow matching in denoiser.py
+
+
+def pipeline_of(run: Path, average: bool = True) -> LTXImageToVideoPipeline:
+    """The pipeline of a training run; with the averaged weights, where there are any."""
+    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXImageToVideoPipeline
+    from transformers import PreTrainedTokenizerFast, T5EncoderModel
+
+    tuned = run / "vae_tuned"
+    encoder = T5EncoderModel.from_pretrained(run / "text_encoder")
+    transformer = denoiser.make_transformer()
+    if average and (run / "training.pt").exists():
+        weights = torch.load(run / "training.pt", weights_only=True)["average"]
+        models = torch.nn.ModuleDict({"transformer": transformer, "encoder": encoder})
+        models.load_state_dict(weights)
+    pipe = LTXImageToVideoPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False),
+        vae=AutoencoderKLLTXVideo.from_pretrained(tuned if average and tuned.exists() else run / "vae"),
+        text_encoder=encoder,
+        tokenizer=PreTrainedTokenizerFast.from_pretrained(run / "tokenizer"),
+        transformer=transformer,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def export(pipe: LTXImageToVideoPipeline, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the checkpoint in half precision, and `argen.json`: its domain and its files' hashes."""
+    pipe.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix in {".safetensors", ".json"} and p.name != "argen.json"
+    )
+    facts = {
+        "domain": "puppets",
+        "frames": FRAMES,
+        "size": SIZE,
+        "history": list(history)[-1:],
+        "sha256": {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+    }
+    (folder / "argen.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def sample_sheet(pipe: LTXImageToVideoPipeline, path: Path, guidance: float = 3.0, steps: int = 8) -> None:
+    """One held-out puppet a row, one strong emotion each: the source, then five of the frames made."""
+    from PIL import Image
+
+    sources = [shoot("evaluation", 900 + i, "neutral", "neutral", 0.1).frames[0] for i in range(len(BASIC))]
+    captions = [f"a person with a strong {emotion} expression." for emotion in BASIC]
+    with torch.no_grad():
+        made = pipe(
+            image=[Image.fromarray(source) for source in sources], prompt=captions, height=SIZE, width=SIZE,
+            num_frames=FRAMES, num_inference_steps=steps, guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(0), output_type="np",
+        ).frames  # fmt: skip
+    rows = [
+        np.concatenate([source, *(np.round(255 * clip[[0, 4, 8, 12, 16]]).astype(np.uint8))], axis=1)
+        for source, clip in zip(sources, made, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet = cv2.resize(np.concatenate(rows), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path), sheet[..., ::-1])

@@ -1,0 +1,87 @@
+"""The judge of final scores: another architecture, other seeds, other people than the reader's.
+
+Nothing but final scoring (benchmarks, measure_gain) may import this: a number that has been
+optimised against is no measure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from numpy import ndarray
+
+from argen.puppets.expressions import BASIC
+from argen.puppets.reader import load_network, resized, run_network
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS: Final = Path(__file__).parent / "weights" / "judge.safetensors"
+UNITS, EXPRESSION, IDENTITY = 20, 7, 41
+
+
+def make_judge() -> torch.nn.Module:
+    """Patches of 4 x 4 pixels and depthwise 5 x 5 mixing (after ConvMixer, Trockman & Kolter 2022)."""
+    from torch import nn
+
+    class Mixer(nn.Module):
+        """Mix places, then channels, each added to what came in."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.places = nn.Sequential(
+                nn.Conv2d(width, width, 5, 1, 2, groups=width), nn.GELU(), nn.BatchNorm2d(width)
+            )
+            self.channels = nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.channels(x + self.places(x)) + x
+
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 4, 4), nn.GELU(), nn.BatchNorm2d(64), Mixer(64), Mixer(64),
+        nn.Conv2d(64, 160, 2, 2), nn.GELU(), nn.BatchNorm2d(160), *(Mixer(160) for _ in range(4)),
+        nn.Conv2d(160, 24, 1), nn.Flatten(), nn.BatchNorm1d(24 * 64),
+        nn.Linear(24 * 64, UNITS + EXPRESSION + IDENTITY),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge says of one clip."""
+
+    units: Float32[ndarray, "T 20"]
+    expressions: Float32[ndarray, "T 7"]  # log-probabilities
+    identity: Float32[ndarray, "T 41"]  # unit length
+
+    @property
+    def label(self) -> str:
+        """The expression of the clip's liveliest third of frames."""
+        change = np.abs(self.units - self.units[0]).sum(axis=1)
+        lively = np.argsort(-change)[: max(1, len(change) // 3)]
+        return BASIC[int(self.expressions[lively].mean(axis=0).argmax())]
+
+    @property
+    def person(self) -> Float32[ndarray, "41"]:
+        """Mean identity, unit length."""
+        mean = self.identity.mean(axis=0)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
+
+
+class Judge:
+    """Loaded once, asked per clip."""
+
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        self.network, _ = load_network(weights, make_judge())
+
+    def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> Judgement:
+        """Judge every frame."""
+        out = run_network(self.network, resized(frames))
+        units, expression, identity = np.split(out, np.cumsum([UNITS, EXPRESSION]), axis=1)
+        peak = expression.max(axis=1, keepdims=True)
+        total = np.log(np.exp(expression - peak).sum(axis=1, keepdims=True)) + peak
+        length = np.maximum(np.linalg.norm(identity, axis=1, keepdims=True), 1e-6)
+        return Judgement(np.clip(units, 0, 1), expression - total, identity / length)
