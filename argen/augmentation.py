@@ -104,7 +104,7 @@ def _measure_one(plan: Plan, workshop: Workshop, recipe: Recipe, scratch: Path) 
             continue
         source, request = prepared
         (frames,) = workshop.generate([request])
-        workshop.judge(job, source, request, frames, workshop.measure(frames))
+        workshop.judge(job, source, request, frames, workshop.measure(frames, source))
         write_mp4(scratch / "trial.mp4", frames, recipe.generate.fps, recipe.output.quality, "trial")
         seconds = time.perf_counter() - started
         return Estimate(plan.total, seconds, (scratch / "trial.mp4").stat().st_size, "")
@@ -151,7 +151,7 @@ def _make(jobs: Sequence[Job], workshop: Workshop, run: Run) -> Iterator[Record]
             ready.append((job, *prepared))
     clips = workshop.generate([request for _, _, request in ready]) if ready else []
     for (job, source, request), frames in zip(ready, clips, strict=True):
-        track = workshop.measure(frames)
+        track = workshop.measure(frames, source)
         verdict = workshop.judge(job, source, request, frames, track)
         clip = _Clip(job, source, request.affect, frames, track, verdict)
         yield _end(run, _keep(run, workshop, clip, (time.perf_counter() - started) / len(ready)))

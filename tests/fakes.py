@@ -37,7 +37,7 @@ class PaintedReader:
     weights: ClassVar[dict[str, str]] = {"none": "0"}
     same_person = 0.6
 
-    def __call__(self, frames: np.ndarray) -> FaceTrack:
+    def __call__(self, frames: np.ndarray, first_units: np.ndarray | None = None) -> FaceTrack:
         blocks = [divmod(unit, 4) for unit in range(20)]
         centre = BLOCK // 2
         units = np.stack(

@@ -78,7 +78,8 @@ class PyfeatReader:
         images = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
         with torch.inference_mode():
             if self._finder is None:
-                faces = self._detector.detect_faces(images)
+                threshold = self._detector.face_detection_threshold
+                faces = self._detector.detect_faces(images, threshold)
             else:
                 boxes = [torch.from_numpy(face_boxes(self._finder.all_landmarks(frame))) for frame in frames]
                 faces = self._detector.crop_faces_from_boxes(images, boxes)
