@@ -1,4 +1,4 @@
-"""What a pipeline feeds its denoiser, learnt by running it up to the first step with the denoiser cut out.
+"""What a pipeline feeds its denoiser, learnt by running it with the denoiser cut out.
 
 This is how families are told apart without naming one: a probe costs the encoders' time and no denoising,
 and says which axis is time, which rows are guided, and whether a batch equals its singles.
@@ -16,6 +16,9 @@ from functools import update_wrapper
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
 from torch import Tensor, nn
 
 Pipeline = Any
@@ -31,7 +34,7 @@ class Probe:
     """The tensors that reach the denoiser, one mapping per call, and what reaches the scheduler's step."""
 
     calls: tuple[Mapping[str, Tensor], ...]
-    sample: Tensor | None  # None where the pipeline asked for more calls than a probe follows
+    sample: Tensor | None  # None where the pipeline never steps its scheduler
 
     @property
     def hidden(self) -> Tensor:
@@ -79,10 +82,7 @@ def probe(pipe: Pipeline, arguments: Mapping[str, Any]) -> Probe:
     """Run `pipe(**arguments)` until its first scheduler step, with a denoiser that answers zeros."""
     calls: list[dict[str, Tensor]] = []
     sample: Tensor | None = None
-    with ExitStack() as stack:
-        for module in denoisers(pipe).values():
-            stack.enter_context(replaced(module, "forward", _recorder(module, calls)))
-        stack.enter_context(replaced(pipe.scheduler, "step", _halt))
+    with _without_denoiser(pipe, calls), replaced(pipe.scheduler, "step", _halt):
         try:
             call(pipe, arguments)
         except _Reached as reached:
@@ -90,6 +90,22 @@ def probe(pipe: Pipeline, arguments: Mapping[str, Any]) -> Probe:
         finally:
             pipe.maybe_free_model_hooks()
     return Probe(tuple(calls), sample)
+
+
+def rehearse(pipe: Pipeline, arguments: Mapping[str, Any]) -> tuple[Probe, Float32[ndarray, "B T H W 3"]]:
+    """Run `pipe(**arguments)` to its end, decoding included, with a denoiser that answers zeros."""
+    calls: list[dict[str, Tensor]] = []
+    with _without_denoiser(pipe, calls):
+        frames = call(pipe, arguments).frames
+    return Probe(tuple(calls), None), np.asarray(frames, np.float32)
+
+
+@contextmanager
+def _without_denoiser(pipe: Pipeline, calls: list[dict[str, Tensor]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module in denoisers(pipe).values():
+            stack.enter_context(replaced(module, "forward", _recorder(module, calls)))
+        yield
 
 
 def _recorder(module: nn.Module, calls: list[dict[str, Tensor]]) -> Method:
