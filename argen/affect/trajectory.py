@@ -19,6 +19,7 @@ from argen.face.action_units import ACTION_UNITS, AU_INDEX
 
 REST: Final = 0.15
 """A source's unit below this, if not asked for, stays: a resting face's or a reader's bias. Ours."""
+LONGEST_END: Final = 4.0  # seconds that an expression may stay at the end of a clip
 WIDE: Final = 0.4  # AU05 above this: eyes wide, no blink
 MIDLINE: Final = tuple(AU_INDEX[name] for name in ("AU25", "AU26", "AU28", "AU17", "AU24", "AU43"))
 
@@ -70,7 +71,7 @@ def _draw_timing(frames: int, fps: float, rng: np.random.Generator) -> Timing:
     while True:
         hold = times[-1] + np.exp(rng.uniform(np.log(0.3), np.log(2.5)))
         fall = hold + rng.uniform(0.6, 1.8)
-        ends_high = rng.random() < 0.4
+        ends_high = rng.random() < 0.4 and last - hold < LONGEST_END
         if ends_high or fall > last:
             break
         rest = float(rng.choice([0.0, rng.uniform(0.1, 0.5)]))
