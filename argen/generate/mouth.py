@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from numpy import ndarray
 
+from argen.generate.mesh_layout import Window, window_around
 from argen.generate.motion import LIP_CORNERS, LOWER_LIP, UPPER_LIP, Motion
-from argen.generate.openings import Window, continued, coverage, moved, put, rims, window_around
+from argen.generate.openings import continued, coverage, moved, put, rims
 
 _UPPER_EDGE: Final = 0.11  # how far the upper incisors come down below the line of the closed lips
 _ROOTS: Final = 0.3  # how far teeth are painted up or down behind the lips

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from argen.generate.mesh_layout import Window, window_around
 from argen.generate.motion import (
     EYE_CORNERS,
     LIP_CORNERS,
@@ -25,22 +26,7 @@ from argen.generate.motion import (
     Motion,
 )
 
-_FINE: Final = 4  # an opening's edge is drawn this many times finer, then averaged
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of the picture."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns."""
-        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+_FINE: Final = 3  # an opening's edge is drawn this many times finer, then averaged
 
 
 @dataclass(frozen=True)
@@ -61,16 +47,6 @@ def rims() -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     ]
     mouth = (LIP_CORNERS[0], *UPPER_LIP[0], LIP_CORNERS[1], *reversed(LOWER_LIP[0]))
     return eyes[0], eyes[1], mouth
-
-
-def window_around(points: Float32[ndarray, "*n 2"], margin: float, size: int) -> Window | None:
-    """The part of the picture that holds all points and a margin; None where they are all outside."""
-    flat = points.reshape(-1, 2)
-    low = np.clip(np.floor(flat.min(axis=0) - margin), 0, size).astype(int)
-    high = np.clip(np.ceil(flat.max(axis=0) + margin) + 1, 0, size).astype(int)
-    if (high - low < 4).any():
-        return None
-    return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
 def coverage(rim: Float32[ndarray, "n 2"], window: Window) -> Float32[ndarray, "h w"]:

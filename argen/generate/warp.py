@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +22,14 @@ from numpy import ndarray
 from argen.errors import NoFaceFound
 from argen.face import models
 from argen.generate import mouth, openings, raster, wrinkles
+from argen.generate.mesh_layout import Layout, Window, lay_out, with_rings
 from argen.generate.motion import Motion, motion
 from argen.generate.placing import Placed, place
 from argen.generate.request import Request
 
-_CODE: Final = ("warp", "placing", "motion", "raster", "openings", "mouth", "wrinkles")
+_CODE: Final = ("warp", "placing", "motion", "mesh_layout", "raster", "openings", "mouth", "wrinkles")
 _UNMOVED: Final = 0.02  # pixels; a frame in which nothing moves farther is the source itself
-_TINT: Final = np.array([0.85, 1.0, 1.08], np.float32)  # blood: a fold darkens red least
+_TINT: Final = (np.float32(0.85), np.float32(1.0), np.float32(1.08))
 
 
 class WarpGenerator:
@@ -66,23 +68,22 @@ def warp(request: Request, size: int) -> UInt8[ndarray, "T S S 3"]:
 
 
 def _render(placed: Placed, path: Motion) -> UInt8[ndarray, "T S S 3"]:
-    size = len(placed.frame)
-    at_rest = raster.layout(placed.landmarks[:468], size)
-    vertices = raster.with_rings(path.points, path.skull, at_rest)
-    light = np.zeros(vertices.shape[:2], np.float32)
-    light[:, :468] = wrinkles.shading(path.relief, path.rest)
-    folds = wrinkles.creases(placed.landmarks[:468, :2], size)
-    deep = wrinkles.depths(path.relief, path.rest)
-    pair = openings.eyes(placed.frame, placed.landmarks[:468, :2], path)
-    inside = mouth.inside_of_mouth(placed.frame, placed.landmarks[:468, :2], path)
-    picture = placed.frame.astype(np.float32)
-    frames = np.empty((len(vertices), size, size, 3), np.uint8)
+    picture, points = placed.frame, placed.landmarks[:468]
+    at_rest = lay_out(points, len(picture))
+    vertices = with_rings(path.points, path.skull, at_rest)
+    right, left, lips = openings.rims()
+    drawn = raster.scene(at_rest, vertices, (right + left, lips))
+    brightness = _Brightness.of(picture, points[:, :2], path)
+    pair = openings.eyes(picture, points[:, :2], path)
+    inside = mouth.inside_of_mouth(picture, points[:, :2], path)
+    skin = picture.astype(np.float32)
+    frames = np.repeat(picture[None], len(vertices), axis=0)
     for t, frame in enumerate(frames):
         if np.abs(vertices[t] - at_rest.source).max() < _UNMOVED:
-            frame[:] = placed.frame
             continue
-        skin = _folded(picture, folds, deep[t])
-        frame[:] = _resampled(skin, *raster.inverse_map(at_rest, vertices[t], light[t]))
+        if brightness is not None:
+            skin[brightness.window.slices] = brightness.lit(t)
+        _resample(frame, skin, raster.inverse_map(drawn, t), at_rest)
         for eye in pair:
             openings.lay_eye(frame, eye, t)
         if inside is not None:
@@ -90,29 +91,50 @@ def _render(placed: Placed, path: Motion) -> UInt8[ndarray, "T S S 3"]:
     return frames
 
 
-def _folded(
-    picture: Float32[ndarray, "S S 3"], folds: wrinkles.Creases, deep: Float32[ndarray, "K"]
-) -> Float32[ndarray, "S S 3"]:
-    """The source with its folds this deep."""
-    if deep.max(initial=0) < 0.01:
-        return picture
-    change = deep @ folds.fields
-    skin = picture.copy()
-    flat = skin.reshape(-1, 3)
-    flat[folds.pixels] *= 1 + np.clip(change, -0.6, 0.6)[:, None] * _TINT
-    return skin
+@dataclass(frozen=True)
+class _Brightness:
+    """The skin of a clip, lit and folded, still where it lies in the source."""
+
+    window: Window
+    skin: Float32[ndarray, "h w 3"]
+    folds: Float32[ndarray, "T h w"]
+    light: Float32[ndarray, "T g k"]
+
+    @classmethod
+    def of(
+        cls, picture: UInt8[ndarray, "S S 3"], points: Float32[ndarray, "468 2"], path: Motion
+    ) -> _Brightness | None:
+        """None if the face lies outside the picture."""
+        deep = wrinkles.depths(path.relief, path.rest)
+        relief = wrinkles.relief(points, len(picture), deep.max(axis=0))
+        if relief is None:
+            return None
+        window, count = relief.window, len(deep)
+        light = wrinkles.shading(path.relief, path.rest) @ relief.glow
+        return cls(
+            window,
+            picture[window.slices].astype(np.float32),
+            (deep @ relief.folds).reshape(count, window.height, window.width),
+            light.reshape(count, *relief.grid),
+        )
+
+    def lit(self, t: int) -> Float32[ndarray, "h w 3"]:
+        """The skin in frame `t`."""
+        change = cv2.resize(self.light[t], (self.window.width, self.window.height)) + 1
+        # Blood: a fold darkens red least.
+        factor = cv2.merge([change + tint * self.folds[t] for tint in _TINT])
+        return np.asarray(cv2.multiply(self.skin, factor))
 
 
-def _resampled(
-    skin: Float32[ndarray, "S S 3"],
-    x: Float32[ndarray, "S S"],
-    y: Float32[ndarray, "S S"],
-    light: Float32[ndarray, "S S"],
-) -> UInt8[ndarray, "S S 3"]:
-    """Skin pixels fetched from where they lie, and lit."""
-    fetched = cv2.remap(skin, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    light += 1
-    return np.asarray(cv2.multiply(fetched, cv2.merge([light, light, light]), dtype=cv2.CV_8U))
+def _resample(
+    frame: UInt8[ndarray, "S S 3"], skin: Float32[ndarray, "S S 3"], where: raster.Map, at_rest: Layout
+) -> None:
+    """Fetch skin pixels from where they lie; what stands still keeps its bytes."""
+    fetched = cv2.remap(skin, *where, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    target = frame[at_rest.window.slices]
+    moved = cv2.convertScaleAbs(np.maximum(fetched, 0, out=fetched))
+    cv2.copyTo(np.ascontiguousarray(target), at_rest.still, moved)
+    target[:] = moved
 
 
 def _code_version() -> str:

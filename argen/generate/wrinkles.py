@@ -12,11 +12,12 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 from scipy.sparse import csr_matrix, diags_array
 
 from argen.face import mesh
+from argen.generate.mesh_layout import Window, window_around
 
 Point = tuple[int, int, float]
 """Between two vertices: first, second, and how far from the first to the second."""
@@ -75,29 +76,49 @@ FOLDS: Final = {
     ),
 }  # fmt: skip
 
+_SHALLOW: Final = 0.03
+_COARSE: Final = 6  # pixels of the source to one of the coarse grid
+_GLOW: Final = 0.06  # how far a vertex' brightness reaches, in outer-eye distances
 _LIGHT: Final = np.array([0.0, -0.55, -0.83])  # from above, in front
 _SHADING: Final = 0.55  # share of the full change of the normals' shading
 
 
 @dataclass(frozen=True)
-class Creases:
-    """All folds of one face, drawn: log intensity at full depth, on the part of the picture they touch."""
+class Relief:
+    """What can change the brightness of one face, on the window of the source that holds it."""
 
-    fields: Float32[ndarray, "K P"]
-    pixels: Int32[ndarray, "P"]  # flat indices into the picture
+    window: Window
+    folds: Float32[ndarray, "K P"]  # change of intensity by each fold at its deepest
+    glow: Float32[ndarray, "468 G"]  # from brightness per vertex to a coarse grid over the window
+    grid: tuple[int, int]  # rows and columns of that grid
 
 
-def creases(points: Float32[ndarray, "468 2"], size: int) -> Creases:
-    """Draw every fold on the source picture."""
+def relief(points: Float32[ndarray, "468 2"], size: int, deepest: Float32[ndarray, "K"]) -> Relief | None:
+    """Prepare a face; folds that never get deep are not drawn. None if the face is outside the picture."""
     unit = float(np.linalg.norm(np.subtract(*points[list(mesh.OUTER_EYE_CORNERS)])))
-    fields = [
-        _drawn(fold, [_places(line, points, side) for line in fold.lines], unit, size)
-        for fold in FOLDS.values()
-        for side in ((0, 1) if fold.mirrored else (0,))
-    ]
-    stack = np.stack(fields).reshape(len(fields), -1)
-    pixels = np.flatnonzero(np.abs(stack).max(axis=0) > 0.004).astype(np.int32)
-    return Creases(np.ascontiguousarray(stack[:, pixels], np.float32), pixels)
+    window = window_around(points, 0.03 * unit, size)
+    if window is None:
+        return None
+    places = [(fold, side) for fold in FOLDS.values() for side in ((0, 1) if fold.mirrored else (0,))]
+    folds = np.zeros((len(places), window.height, window.width), np.float32)
+    local = points - np.array([window.x, window.y], np.float32)
+    for (fold, side), deep, field in zip(places, deepest, folds, strict=True):
+        if deep > _SHALLOW:
+            _draw(fold, [_places(line, local, side) for line in fold.lines], unit, field)
+    rows, columns = (max(length // _COARSE, 2) for length in (window.height, window.width))
+    across = _bumps(local[:, 0], columns, window.width, _GLOW * unit)
+    down = _bumps(local[:, 1], rows, window.height, _GLOW * unit)
+    weights = (down[:, :, None] * across[:, None]).reshape(len(points), -1)
+    glow = (weights / np.maximum(weights.sum(axis=0), 1e-3)).astype(np.float32)
+    return Relief(window, folds.reshape(len(places), -1), glow, (rows, columns))
+
+
+def _bumps(
+    places: Float32[ndarray, "n"], count: int, length: int, reach: float
+) -> Float32[ndarray, "n count"]:
+    """How near each place is to each of `count` cells along a `length`, as a Gaussian."""
+    centres = (np.arange(count) + 0.5) * length / count - 0.5
+    return np.asarray(np.exp(-((centres - places[:, None]) ** 2) / (2 * reach**2)), np.float32)
 
 
 def depths(relief: Float32[ndarray, "T 468 3"], rest: Float32[ndarray, "468 3"]) -> Float32[ndarray, "T K"]:
@@ -135,16 +156,16 @@ def _places(line: tuple[Point, ...], points: Float32[ndarray, "468 2"], side: in
     return np.asarray(points[first] * (1 - share) + points[second] * share, np.float64)
 
 
-def _drawn(
-    fold: Fold, lines: list[Float64[ndarray, "n 2"]], unit: float, size: int
-) -> Float32[ndarray, "S S"]:
+def _draw(
+    fold: Fold, lines: list[Float64[ndarray, "n 2"]], unit: float, field: Float32[ndarray, "h w"]
+) -> None:
     """Dark core, light flanks, fading towards the ends of each line."""
     sigma = max(fold.width * unit, 0.55)
-    field = np.zeros((size, size), np.float32)
+    limits = field.shape[::-1]
     for line in lines:
-        dense = _curve(line).astype(np.float32)
-        low = np.clip(np.floor(dense.min(axis=0) - 7 * sigma), 0, size).astype(int)
-        high = np.clip(np.ceil(dense.max(axis=0) + 7 * sigma) + 1, 0, size).astype(int)
+        dense = _curve(line, 0.8 * sigma).astype(np.float32)
+        low = np.clip(np.floor(dense.min(axis=0) - 5 * sigma), 0, limits).astype(int)
+        high = np.clip(np.ceil(dense.max(axis=0) + 5 * sigma) + 1, 0, limits).astype(int)
         if (high <= low).any():
             continue
         box = slice(low[1], high[1]), slice(low[0], high[0])
@@ -155,23 +176,25 @@ def _drawn(
         along = nearest / (len(dense) - 1)
         fade = np.sin(np.pi * along) ** 0.8
         core = 0.75 * np.exp(-0.5 * distance**2) + 0.55 * np.exp(-0.5 * (distance / 2) ** 2)
-        core -= 0.3 * np.exp(-0.5 * (distance / 3.2) ** 2)
+        core -= 0.35 * np.exp(-0.5 * (distance / 2.4) ** 2)
         field[box] = np.minimum(field[box], 0) - core * fade * fold.depth
-    return field
 
 
-def _curve(line: Float64[ndarray, "n 2"]) -> Float64[ndarray, "m 2"]:
-    """A smooth curve near the points, densely sampled."""
-    for _ in range(3):  # Chaikin's corner cutting
+def _curve(line: Float64[ndarray, "n 2"], apart: float) -> Float64[ndarray, "m 2"]:
+    """A smooth curve near the points, sampled every `apart` pixels."""
+    for _ in range(2):  # Chaikin's corner cutting
         inner = np.stack([0.75 * line[:-1] + 0.25 * line[1:], 0.25 * line[:-1] + 0.75 * line[1:]], axis=1)
         line = np.concatenate([line[:1], inner.reshape(-1, 2), line[-1:]])
-    return line
+    steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    dense = np.linspace(0, along[-1], max(int(along[-1] / apart), 2) + 1)
+    return np.stack([np.interp(dense, along, line[:, k]) for k in (0, 1)], axis=1)
 
 
 def _normals(shape: Float32[ndarray, "T 468 3"]) -> Float64[ndarray, "T 468 3"]:
     """Unit normals towards the viewer, area-weighted."""
     faces = mesh.triangles()
-    a, b, c = (shape[:, faces[:, k]].astype(np.float64) for k in range(3))
+    a, b, c = (shape[:, faces[:, k]] for k in range(3))
     across = np.cross(b - a, c - a)
     total = np.stack([_gather() @ across[:, :, axis].T for axis in range(3)], axis=-1).swapaxes(0, 1)
     total *= np.where(total[..., 2:] > 0, -1.0, 1.0)
