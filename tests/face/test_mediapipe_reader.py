@@ -146,6 +146,14 @@ def test_a_given_neutral_is_where_movement_is_measured_from(reader, smile):
     assert np.isfinite(alone.action_units).all()
 
 
+def test_known_units_of_the_first_frame_are_where_it_starts(reader, smile):
+    frames = video("single_face.mp4", 72)[[40, 5]]
+    known = smile.action_units[40]
+    track = reader(frames, known)
+    np.testing.assert_allclose(track.action_units[0], known, atol=1e-3)
+    assert track.action_units[1, AU_INDEX["AU12"]] < 0.3, "and it sees the smile go"
+
+
 def test_a_grey_picture_is_read_like_a_coloured_one(reader):
     colour = grace_hopper()
     grey = np.repeat(colour.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
