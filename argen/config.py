@@ -74,6 +74,9 @@ class AffectSettings(Settings):
 
     captions: Literal["template", "vlm"] = Field("template", description="who writes the caption")
     vlm: str | None = Field(None, description="folder or hub id of an image-text-to-text model")
+    prompts: Path | None = Field(
+        None, description="folder of your own prompts (`argen copy prompts/...`); what is not in it is ours"
+    )
     exemplars: int = Field(4, ge=0, le=32, description="exemplars retrieved per job")
     same_subject: bool = Field(False, description="may an exemplar be of the source's own subject")
     enough_clips: int = Field(20, ge=1, description="a class with this many clips teaches its own AU profile")
@@ -133,14 +136,14 @@ class GateSettings(Settings):
         0.5, ge=0, le=1, description="least identity score: 1 same, 0.5 at the reader's limit"
     )
     requested: float = Field(
-        0.5, ge=0, le=1, description="least share of the requested AU change that is seen"
+        0.15, ge=0, le=1, description="least share of the requested AU change that is seen"
     )
     unrequested: float = Field(
         0.5, ge=0, le=1, description="least score for AUs that were not asked for staying put"
     )
     expression: float = Field(0.5, ge=0, le=1, description="least score of moving toward the label")
     smooth: float = Field(0.5, ge=0, le=1, description="least temporal smoothness, against real clips")
-    alive: float = Field(0.25, ge=0, le=1, description="least motion, against the target's")
+    alive: float = Field(0.2, ge=0, le=1, description="least motion, against the target's")
     sharp: float = Field(0.5, ge=0, le=1, description="least sharpness against the source")
     distinct: float = Field(0.3, ge=0, le=1, description="least distance to any kept clip of the class")
     anomaly: float = Field(0.0, ge=0, le=1, description="least conformal p-value of CIF; 0 switches it off")

@@ -16,7 +16,7 @@ import typer
 
 from argen.errors import ArgenError
 
-TOPICS = ("augment", "inspect")
+TOPICS = ("augment", "inspect", "dataset", "anomaly")
 
 
 def main() -> None:
@@ -44,9 +44,9 @@ def augment_main() -> None:
 
 def run(app: Callable[[], object]) -> None:
     """Run a command; every expected error is one message on stderr and the exit code it stands for."""
-    logging.basicConfig(
-        level=os.environ.get("ARGEN_LOG", "WARNING").upper(), format="%(levelname)s: %(message)s"
-    )
+    logger = logging.getLogger("argen")
+    logger.setLevel(os.environ.get("ARGEN_LOG", "INFO").upper())
+    logger.handlers = [logging.StreamHandler(sys.stderr)]
     name = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib is not needed for a name
     try:
         app()
@@ -54,6 +54,3 @@ def run(app: Callable[[], object]) -> None:
         for line in str(error).splitlines():
             print(f"{name}: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(f"\n{name}: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from argen.plan import Plan
 
 SHORT_OF_TARGET = 3
+INTERRUPTED = 130
 HEARTBEAT_SECONDS = 30
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of face clips sorted by emotion.")]
@@ -95,8 +96,12 @@ def augment_command(
 
     dataset = read_dataset(src, chosen.dataset)
     records = augment(dataset, chosen, out, shard=read_shard(shard), retry_failed=retry_failed, fresh=fresh)
-    for _ in with_progress(records, out):
-        pass
+    try:
+        for _ in with_progress(records, out):
+            pass
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     summary = read_summary(out)
     print(json.dumps(summary.as_dict()) if as_json else describe(summary))
     if summary.short and not summary.left:
