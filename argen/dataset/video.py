@@ -162,7 +162,13 @@ def _forget(part: Path) -> None:
 
 
 class _Misfit(Exception):
-    """decord pads the rows of frames narrower than 65 pixels that it rotates or scales, and trips over it."""
+    """decord trips over a sound file, by one of _MISFITS."""
+
+
+_MISFITS = (
+    "from_size == to_size",  # it pads the rows of frames narrower than 65 pixels that it rotates or scales
+    "(-11 vs. 0)",  # it sends on while the decoder asks it to take frames first, in phones' .mov files
+)
 
 
 class _Video:
@@ -188,7 +194,10 @@ class _Video:
         if self.by_ffmpeg:
             return self._piped(indices, size)
         if size is None:
-            return self._batch(self.reader, indices)
+            try:
+                return self._batch(self.reader, indices)
+            except _Misfit:
+                return self._piped(indices, size)
         height, width = cover(self.info.height, self.info.width, size)
         if size not in self.scaled:  # decord scales while it decodes, so a huge clip is never held whole
             self.scaled[size] = self._decord(width=width, height=height)
@@ -212,7 +221,7 @@ class _Video:
         try:
             batch = reader.get_batch(list(indices)).asnumpy()
         except (decord.DECORDError, RuntimeError, IndexError) as error:
-            if "from_size == to_size" in str(error):
+            if any(sign in str(error) for sign in _MISFITS):
                 raise _Misfit from error
             raise UnreadableClip(f"{self.path}: {_why(self.path, error)}") from error
         return np.ascontiguousarray(batch[..., :3])
