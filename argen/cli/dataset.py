@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from argen.config import DatasetSettings
     from argen.dataset.clip import Problem
 
+UNSOUND = 3  # an output that is short of what it claims
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Layout = Annotated[str, typer.Option("--layout", help="auto, or a name: see `argen list layouts`.")]
 Fold = Annotated[int, typer.Option("--fold", min=1, max=10, help="Fold of a dataset with official folds.")]
@@ -125,7 +127,7 @@ def verify_command(
 ) -> None:
     """Check an output: hashes, every clip a record and every record a clip, nothing synthetic held out.
 
-    Exit code 0 if all is sound, 1 if something is wrong.
+    Exit code 0 if all is sound, 3 if something is wrong.
     """
     from dataclasses import asdict
 
@@ -139,7 +141,8 @@ def verify_command(
     else:
         _tell(problems)
         print(f"{out}: {f'{len(problems):,} problems' if problems else 'sound'}")
-    sys.exit(1 if problems else 0)
+    if problems:
+        sys.exit(UNSOUND)
 
 
 def _settings(layout: str, fold: int, subjects: str) -> DatasetSettings:

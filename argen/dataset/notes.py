@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy import ndarray
 from PIL import Image
 
 from argen.dataset.clip import Clip
-from argen.dataset.stills import IMAGES, image_size, natural, read_image
+from argen.dataset.stills import frame_names, image_size, natural, read_image
 from argen.dataset.video import probe, read_frames
 from argen.errors import UnreadableClip
 
@@ -37,6 +37,10 @@ class Note:
     damage: str = ""  # why it cannot be read
     looks: str = ""  # perceptual hash of the middle frame, hex; "" until it is decoded
 
+    def row(self) -> tuple[str | int | float, ...]:
+        """Its values in order, as the cache keeps them."""
+        return self.stamp, self.frames, self.height, self.width, self.fps, self.damage, self.looks
+
 
 @dataclass
 class Notes:
@@ -44,6 +48,7 @@ class Notes:
 
     file: Path | None
     known: dict[str, Note] = field(default_factory=dict)
+    changed: bool = False
 
     @classmethod
     def load(cls, cache: Path | None, root: Path) -> Notes:
@@ -63,9 +68,9 @@ class Notes:
 
     def save(self, names: set[str]) -> None:
         """Keep the notes of these clips. A cache that cannot be written is not worth an error."""
-        if self.file is None:
+        if self.file is None or (not self.changed and self.known.keys() == names):
             return
-        rows = {name: list(asdict(note).values()) for name, note in self.known.items() if name in names}
+        rows = {name: note.row() for name, note in self.known.items() if name in names}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             part = self.file.with_name(f"{self.file.name}.{os.getpid()}.part")
@@ -89,7 +94,7 @@ def take_note(clip: Clip, notes: Notes, *, deep: bool) -> Note:
         note = _look(clip, stamp, deep=deep)
     except UnreadableClip as error:
         note = Note(stamp, damage=str(error).removeprefix(f"{clip.path}: "))
-    notes.known[clip.id] = note
+    notes.known[clip.id], notes.changed = note, True
     return note
 
 
@@ -100,27 +105,12 @@ def _look(clip: Clip, stamp: str, *, deep: bool) -> Note:
         return Note(stamp, info.frames, info.height, info.width, round(info.fps, 3), looks=looks)
     names = [clip.path.name] if clip.kind == "image" else frame_names(clip)
     folder = clip.path.parent if clip.kind == "image" else clip.path
-    if not names:
-        raise UnreadableClip(f"{clip.path}: no images in it")
     height, width = image_size(folder / min(names, key=natural))
     looks = ""
     if deep:
         names.sort(key=natural)
         looks = perceptual_hash(read_image(folder / names[len(names) // 2]))
     return Note(stamp, len(names), height, width, looks=looks)
-
-
-def frame_names(clip: Clip) -> list[str]:
-    """The images of a frame folder, in no order: a Path for each would take most of a scan's time."""
-    if clip.frame_names is not None:
-        return list(clip.frame_names)
-    try:
-        names = os.listdir(clip.path)  # noqa: PTH208
-    except OSError as error:
-        raise UnreadableClip(f"{clip.path}: {error.strerror}") from error
-    return [
-        name for name in names if not name.startswith(".") and f".{name.rpartition('.')[2].lower()}" in IMAGES
-    ]
 
 
 def perceptual_hash(frame: UInt8[ndarray, "H W 3"]) -> str:

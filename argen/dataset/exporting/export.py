@@ -26,6 +26,7 @@ from argen.dataset.exporting.lines import write_lines
 from argen.dataset.exporting.media import Crop, link, put_frames, put_video
 from argen.dataset.exporting.names import safe, twins
 from argen.dataset.exporting.orders import numbering
+from argen.dataset.stills import frame_names
 from argen.errors import EnvironmentFault, UnreadableClip, UsageError, did_you_mean
 
 FORMATS: tuple[Format, ...] = (
@@ -155,8 +156,7 @@ def _place_all(
 
 def _put(clip: Clip, path: Path, form: Format, suffix: str, crop: Crop | None) -> int:
     if form.media == "frames" or (form.media == "as they are" and clip.kind == "frames"):
-        kept = suffix if form.media == "frames" else Path(_first_name(clip)).suffix.lower()
-        return put_frames(clip, path, kept.replace(".jpeg", ".jpg"), crop)
+        return put_frames(clip, path, suffix if form.media == "frames" else _own_suffix(clip), crop)
     if form.media == "as they are" and clip.kind == "image":
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -166,10 +166,9 @@ def _put(clip: Clip, path: Path, form: Format, suffix: str, crop: Crop | None) -
     return 0
 
 
-def _first_name(clip: Clip) -> str:
-    from argen.dataset.stills import frame_files
-
-    return frame_files(clip)[0].name
+def _own_suffix(clip: Clip) -> str:
+    name = min(frame_names(clip))
+    return name[name.rfind(".") :].lower().replace(".jpeg", ".jpg")
 
 
 def _add_sound(target: Target, entries: Sequence[Entry], silence: bool, problems: list[Problem]) -> None:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from PIL import Image
 
 from argen.dataset.clip import Clip
-from argen.dataset.stills import frame_files
+from argen.dataset.stills import frame_names, natural
 from argen.dataset.video import iter_frames, probe, write_mp4
 from argen.errors import UnreadableClip
 
@@ -32,7 +32,7 @@ def put_frames(clip: Clip, folder: Path, suffix: str, crop: Crop | None = None) 
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    files = frame_files(clip) if clip.kind != "video" and crop is None else []
+    files = _own_files(clip) if clip.kind != "video" and crop is None else []
     if files and all(_same_type(file, suffix) for file in files):
         for number, file in enumerate(files):
             link(file, f"{part}/{number:03d}{suffix}")
@@ -84,7 +84,12 @@ def _save_frames(frames: Iterable[UInt8[ndarray, "H W 3"]], folder: Path, suffix
     return count
 
 
-def _same_type(file: Path, suffix: str) -> bool:
-    kinds = {".jpeg": ".jpg"}
-    own = file.suffix.lower()
-    return kinds.get(own, own) == suffix
+def _own_files(clip: Clip) -> list[str]:
+    if clip.kind == "image":
+        return [str(clip.path)]
+    return [f"{clip.path}/{name}" for name in sorted(frame_names(clip), key=natural)]
+
+
+def _same_type(file: str, suffix: str) -> bool:
+    own = file[file.rfind(".") :].lower()
+    return own == suffix or (own == ".jpeg" and suffix == ".jpg")

@@ -13,6 +13,7 @@ from pathlib import Path
 from argen.dataset.clip import Clip, Kind, Problem, Split
 from argen.dataset.layouts.layout import Found, Layout
 from argen.dataset.layouts.outline import Outline
+from argen.dataset.stills import natural
 from argen.dataset.tree import Listing, clean_label, is_clip, look, some, split_of, walk
 from argen.errors import DatasetError
 
@@ -56,7 +57,7 @@ def _read_class(root: Path, where: str, label: str, split: Split, found: Found) 
     for below, listing in walk(root / where, found.problems, where):
         if listing.images and below != where:
             found.clips.append(new_clip(root, below, label, split, "frames"))
-        stills = listing.images if below == where else []
+        stills = sorted(listing.images, key=natural) if below == where else []
         stems = Counter(Path(name).stem for name in (*listing.videos, *stills))
         for name in (*listing.videos, *stills):
             kind: Kind = "image" if name in stills else "video"

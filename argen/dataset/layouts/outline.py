@@ -22,6 +22,7 @@ class Outline:
     """Names of folders and files by the folder they lie in, below the root ("" is the root itself)."""
 
     root: Path
+    lower: dict[str, dict[str, str]] = field(default_factory=dict)  # lower case -> as spelled
     folders: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
@@ -37,8 +38,7 @@ class Outline:
         """`names` below one folder of the outline, as spelled on disk; None if it is not there."""
         here = base
         for name in names:
-            known = [*self.folders.get(here, ()), *self.files.get(here, ())]
-            twin = next((child for child in known if child.lower() == name.lower()), None)
+            twin = self.lower.get(here, {}).get(name.lower())
             if twin is None:
                 return None
             here = f"{here}/{twin}" if here else twin
@@ -84,3 +84,4 @@ def _list(drawn: Outline, base: str) -> None:
     except OSError:
         pass  # whoever reads the folder names it as a problem
     drawn.folders[base], drawn.files[base] = sorted(folders, key=natural), sorted(files, key=natural)
+    drawn.lower[base] = {name.lower(): name for name in (*reversed(files), *reversed(folders))}
