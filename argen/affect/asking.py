@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from argen import assets
-from argen.affect.captions import Motion, Prompts, check_caption, describe_units
-from argen.affect.emotion import canonical, read_prompts
+from argen.affect.captions import Motion, check_caption, describe_units
+from argen.affect.emotion import canonical
 from argen.affect.exemplars import Exemplar
-from argen.config import Settings
-
-
-class Questions(Settings):
-    """`prompts/vlm.yaml`."""
-
-    question: str
-    again: str
-    endings: dict[str, str]
+from argen.affect.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -46,12 +36,6 @@ class Target:
     exemplars: tuple[Exemplar, ...]
 
 
-@cache
-def load_questions() -> Questions:
-    """The shipped wording. Raises RecipeError where the file is wrong."""
-    return read_prompts(assets.find("prompts", "vlm"), Questions.model_validate)
-
-
 def ask_captions(targets: Sequence[Target], ask: Ask, prompts: Prompts) -> list[str | None]:
     """A checked caption a target, or None where both answers failed the check."""
     questions = [question_for(target, prompts) for target in targets]
@@ -63,7 +47,7 @@ def ask_captions(targets: Sequence[Target], ask: Ask, prompts: Prompts) -> list[
         if reason is None:
             captions[index] = answer
         else:
-            open_questions[index] = ask_again(questions[index], answer, reason)
+            open_questions[index] = ask_again(questions[index], answer, reason, prompts)
     second = ask(list(open_questions.values())) if open_questions else []
     for index, answer in zip(open_questions, second, strict=True):
         target = targets[index]
@@ -74,7 +58,7 @@ def ask_captions(targets: Sequence[Target], ask: Ask, prompts: Prompts) -> list[
 
 def question_for(target: Target, prompts: Prompts) -> Question:
     """The first question of a target."""
-    wording, motion = load_questions(), target.motion
+    wording, motion = prompts.questions, target.motion
     name = canonical(target.label, prompts.emotions)
     emotion = prompts.emotions[name].nouns.any[0] if name else target.label.replace("_", " ")
     text = wording.question.format(
@@ -88,8 +72,8 @@ def question_for(target: Target, prompts: Prompts) -> Question:
     return Question(target.frame, text)
 
 
-def ask_again(question: Question, answer: str, reason: str) -> Question:
+def ask_again(question: Question, answer: str, reason: str, prompts: Prompts) -> Question:
     """The same question, with the refused answer and why."""
     shown = " ".join(answer.split())[:300]
-    text = load_questions().again.format(question=question.text, answer=shown, reason=reason)
+    text = prompts.questions.again.format(question=question.text, answer=shown, reason=reason)
     return Question(question.frame, text)

@@ -8,79 +8,32 @@ so the same job gives the same caption and two jobs, as good as always, differen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
-from pydantic import TypeAdapter
 
-from argen import assets
-from argen.affect.emotion import Emotion, Unit, canonical, load_emotions, read_prompts
-from argen.config import Settings
+from argen.affect.emotion import canonical
+from argen.affect.prompts import Grammar, Level, Phrases, Prompts, load_prompts, vocabulary
 from argen.face.action_units import ACTION_UNITS, AU_INDEX
+
+__all__ = [
+    "Motion",
+    "check_caption",
+    "describe_units",
+    "load_prompts",
+    "mentioned_units",
+    "read_motion",
+    "vocabulary",
+    "write_caption",
+]
 
 MOST_UNITS: Final = 4  # units that one caption mentions
 LEAST_UNIT: Final = 0.15  # below this a unit is not worth a word
 LONGEST: Final = 120  # words; text encoders cut what is longer
-
-
-class Phrases(Settings):
-    """How one Action Unit is said, and recognised."""
-
-    phrases: tuple[str, ...]
-    mentions: tuple[str, ...]
-
-
-class Level(Settings):
-    """Words for intensities below a bound."""
-
-    below: float
-    noun: tuple[str, ...]
-    adjective: tuple[str, ...]
-    verb: tuple[str, ...]
-
-
-class Hold(Settings):
-    """Words for lengths of time below a bound, seconds."""
-
-    below: float
-    words: tuple[str, ...]
-
-
-class Grammar(Settings):
-    """`prompts/captions.yaml`."""
-
-    person: tuple[str, ...]
-    face: tuple[str, ...]
-    levels: tuple[Level, ...]
-    openings: tuple[str, ...]
-    still_openings: tuple[str, ...]
-    still_movements: tuple[str, ...]
-    still_parts: tuple[str, ...]
-    still_verbs: tuple[str, ...]
-    movements: tuple[str, ...]
-    more_on_side: tuple[str, ...]
-    only_on_side: tuple[str, ...]
-    onset: dict[str, tuple[str, ...]]
-    ending: dict[str, tuple[str, ...]]
-    joins: tuple[str, ...]
-    holds: tuple[Hold, ...]
-    head: dict[str, tuple[str, ...]]
-    blinks: tuple[str, ...]
-    no_blinks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """All that template captions are made of."""
-
-    emotions: Mapping[str, Emotion]
-    phrases: Mapping[str, Phrases]
-    grammar: Grammar
 
 
 @dataclass(frozen=True)
@@ -99,31 +52,6 @@ class Motion:
     def intensity(self) -> float:
         """Mean of the units that reach half of the strongest."""
         return float(self.units[self.units >= self.units.max() / 2].mean())
-
-
-@cache
-def load_prompts() -> Prompts:
-    """The shipped prompts. Raises RecipeError where a file is wrong."""
-    phrases = read_prompts(
-        assets.find("prompts", "au_phrases"), TypeAdapter(dict[Unit, Phrases]).validate_python
-    )
-    grammar = read_prompts(assets.find("prompts", "captions"), Grammar.model_validate)
-    return Prompts(load_emotions(), phrases, grammar)
-
-
-def vocabulary() -> frozenset[str]:
-    """Every word that a template caption can hold, apart from a label that is no known emotion.
-
-    Captions also hold commas and full stops.
-    """
-    prompts = load_prompts()
-    texts = [
-        *_strings(prompts.grammar.model_dump()),
-        *(text for item in prompts.phrases.values() for text in item.phrases),
-        *(text for item in prompts.emotions.values() for text in (*item.nouns.all, *item.adjectives.all)),
-        *(text for item in prompts.emotions.values() for text in item.cues),
-    ]
-    return frozenset(re.findall(r"[a-z]+", re.sub(r"\{\w+\}", "", " ".join(texts)))) | {"an", "left", "right"}
 
 
 def read_motion(
@@ -204,12 +132,13 @@ def check_caption(
     if len(words) > LONGEST:
         return f"it has {len(words)} words, more than {LONGEST}"
     name = canonical(label, prompts.emotions)
-    own = {word.lower() for word in _names(name, prompts)} | {label.lower().replace("_", " ")}
-    if not any(_has(text, word) for word in own):
+    spelt = " ".join(label.lower().replace("_", " ").split())
+    if not any(_has(text, word) for word in {spelt, *_names(name, prompts)}):
         return f"it does not name the emotion '{label}'"
-    for other in prompts.emotions:
-        wrong = [word for word in _names(other, prompts) if _has(text, word)]
-        if other != name and wrong:
+    others = text.replace(spelt, " ")  # "sadly disgusted" may be a label: its words are then no other emotion
+    for other in set(prompts.emotions) - {name, "neutral"}:  # any face may start from neutral
+        wrong = [word for word in _names(other, prompts) if _has(others, word)]
+        if wrong:
             return f"it says '{wrong[0]}', which is {other}, not '{label}'"
     strongest = [i for i in mentioned_units(units)[:3] if units[i] >= units.max() / 2]
     for index in strongest if name != "neutral" else []:
@@ -288,7 +217,7 @@ def _pick(items: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _with_article(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+    return f"{'an' if word[:1] in tuple('aeiou') else 'a'} {word}"
 
 
 def _names(name: str | None, prompts: Prompts) -> tuple[str, ...]:
@@ -310,14 +239,3 @@ def _mentions(text: str, phrases: Phrases) -> bool:
         for sentence in sentences
         for line in phrases.mentions
     )
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from _strings(item)

@@ -59,17 +59,17 @@ class Describer:
         ask: Ask | None = None,
     ) -> None:
         """`measured`: training clips of any label, with tracks. Raises DatasetError for a held-out one."""
-        self._settings, self._ask, self._prompts = settings, ask, load_prompts()
+        self._settings, self._ask, self._prompts = settings, ask, load_prompts(settings.prompts)
         measured = sorted(measured, key=lambda pair: pair[0].id)  # the order of reading does not matter
         self._calm = dataset_calm([track for _, track in measured])
         self._tracks: dict[str, list[FaceTrack]] = {}
-        exemplars = list(written_exemplars())
+        exemplars = list(written_exemplars(self._prompts.exemplars))
         for clip, track in measured:
             self._tracks.setdefault(clip.label, []).append(track)
             units = apex_units(track, self._calm)
             if units is not None or clip.split != "train":
-                exemplars.append(clip_exemplar(clip, units if units is not None else self._calm))
-        self._bank = ExemplarBank(exemplars)
+                exemplars.append(clip_exemplar(clip, self._calm if units is None else units, self._prompts))
+        self._bank = ExemplarBank(exemplars, self._prompts.emotions)
         self._profiles: dict[str, Profile] = {}
 
     def profile(self, label: str) -> Profile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError
 
 from argen import assets
 from argen.affect.captions import describe_units
-from argen.affect.emotion import Share, Unit, canonical
+from argen.affect.emotion import Emotion, Share, Unit, canonical
 from argen.affect.index import NeighbourIndex
+from argen.affect.prompts import Prompts
 from argen.config import Settings
 from argen.dataset.clip import Clip, Split
 from argen.errors import DatasetError, RecipeError
@@ -69,16 +70,17 @@ def written_exemplars(path: Path | None = None) -> tuple[Exemplar, ...]:
     return tuple(exemplars)
 
 
-def clip_exemplar(clip: Clip, units: Float32[ndarray, "20"]) -> Exemplar:
+def clip_exemplar(clip: Clip, units: Float32[ndarray, "20"], prompts: Prompts | None = None) -> Exemplar:
     """A training clip as an exemplar, described from its measured units."""
-    text = f"{clip.label.replace('_', ' ')}: {describe_units(units)}"
+    text = f"{clip.label.replace('_', ' ')}: {describe_units(units, prompts)}"
     return Exemplar(f"clip:{clip.id}", clip.label, text, units, subject=clip.subject, split=clip.split)
 
 
 class ExemplarBank:
     """All exemplars of a run; a held-out clip cannot get in."""
 
-    def __init__(self, exemplars: Iterable[Exemplar]) -> None:
+    def __init__(self, exemplars: Iterable[Exemplar], emotions: Mapping[str, Emotion] | None = None) -> None:
+        self._emotions = emotions
         self._exemplars = sorted(exemplars, key=lambda exemplar: exemplar.id)
         held_out = [exemplar for exemplar in self._exemplars if exemplar.split != "train"]
         if held_out:
@@ -97,10 +99,9 @@ class ExemplarBank:
     def __len__(self) -> int:
         return len(self._exemplars)
 
-    @staticmethod
-    def class_of(label: str) -> str:
+    def class_of(self, label: str) -> str:
         """Labels of one emotion, however spelt, are one class; any other label is its own."""
-        return canonical(label) or label
+        return canonical(label, self._emotions) or label
 
     def retrieve(
         self, label: str, units: Float32[ndarray, "20"], count: int, exclude_subject: str | None = None

@@ -175,6 +175,9 @@ def test_a_label_without_prototype_is_named_as_it_is():
         ("A disgusted face: the upper lip rises, the chin pushes up.", "disgust", "the nose wrinkles"),
         ("A disgusted face with a wrinkled nose.", "disgust", "the upper lip rises"),
         ("disgusted nose. upper wrinkle. lip rises. chin up", "disgust", "does not say that the nose"),
+        ("From a calm rest: " + GOOD, "disgust", None),
+        (GOOD.replace("disgusted", "sadly disgusted"), "Sadly_Disgusted", None),
+        (GOOD.replace("disgusted", "sadly disgusted") + " Rage.", "Sadly_Disgusted", "says 'rage'"),
         (GOOD, "Ek", "does not name the emotion 'Ek'"),
         ("", "disgust", "empty"),
         ("�� \n …", "disgust", "empty"),
@@ -185,6 +188,12 @@ def test_a_label_without_prototype_is_named_as_it_is():
 def test_what_the_check_says(text: str, label: str, reason: str | None):
     found = check_caption(text, label, NOSE)
     assert found is None if reason is None else reason in (found or "")
+
+
+@pytest.mark.parametrize("label", ["", "_", "{noun}", "a/b", "Wut über alles"])
+def test_any_label_can_be_worded(label: str):
+    text = write_caption(label, motion(), ["as if"], np.random.default_rng(0))
+    assert check_caption(text, label, NOSE) is None
 
 
 @given(st.text(max_size=200))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argen.affect.emotion import canonical
 from argen.affect.exemplars import Exemplar, ExemplarBank, clip_exemplar, written_exemplars
 from argen.affect.index import NeighbourIndex
 from argen.errors import DatasetError
@@ -28,8 +29,8 @@ def random_exemplars(count: int, seed: int = 0) -> list[Exemplar]:
 
 def brute_force(exemplars: list[Exemplar], label: str, units: np.ndarray, subject: str | None) -> list[str]:
     """The obvious way: measure every exemplar of the class that is not of the subject."""
-    kind = ExemplarBank.class_of(label)
-    allowed = [e for e in exemplars if ExemplarBank.class_of(e.label) == kind and e.subject != subject]
+    kind = canonical(label) or label
+    allowed = [e for e in exemplars if (canonical(e.label) or e.label) == kind and e.subject != subject]
     return [e.id for e in sorted(allowed, key=lambda e: float(((e.units - units) ** 2).sum()))]
 
 

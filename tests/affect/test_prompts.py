@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from argen import assets
 from argen.affect.captions import check_caption, load_prompts
+from argen.affect.describe import Describer, Wish
 from argen.affect.exemplars import Written, written_exemplars
+from argen.config import AffectSettings
 from argen.errors import RecipeError
 from argen.face.action_units import au_vector
 
@@ -71,3 +74,56 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, said: str):
     with pytest.raises(RecipeError, match=r"exemplars\.jsonl:2: ") as caught:
         written_exemplars(path)
     assert said in str(caught.value)
+
+
+BOREDOM = """
+boredom:
+  labels: [boredom, bored]
+  nouns: {any: [boredom]}
+  adjectives: {any: [bored]}
+  cues: [as if the lecture never ends]
+  prototypes: [{source: composed, units: {AU43: 1, AU15: 1}}]
+"""
+
+
+def test_your_own_prompts_overrule_ours_file_by_file(tmp_path: Path):
+    ours = assets.find("prompts", "emotions").read_text(encoding="utf-8")
+    (tmp_path / "emotions.yaml").write_text(ours + BOREDOM)
+    describer = Describer(AffectSettings(prompts=tmp_path))
+    wish = Wish("Bored", np.zeros((8, 8, 3), np.uint8), np.zeros(20, np.float32), "s", 1, 16, 16.0)
+    caption = describer.describe(wish).caption
+    assert "bored" in caption
+    assert "as if the lecture never ends" in caption
+    assert load_prompts(tmp_path).hash != load_prompts().hash
+    assert load_prompts(tmp_path).grammar == load_prompts().grammar
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("captions", "{person} shows", "{persn} shows", "no {persn}; did you mean 'person'?"),
+        ("captions", "  slow: [", "  slowly: [", "onset.slow: missing"),
+        ("captions", "person: [a person, the person, someone, one person]", "person: []", "person: "),
+        ("au_phrases", "AU43:", "AU45:", "no Action Unit 'AU45'"),
+        ("vlm", "{reason}", "{why}", "no {why}"),
+    ],
+)
+def test_a_wrong_text_is_named_before_anything_is_made(tmp_path: Path, name, old, new, said):
+    text = assets.find("prompts", name).read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / f"{name}.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(RecipeError, match=rf"{name}\.yaml: ") as caught:
+        load_prompts(tmp_path)
+    assert said in str(caught.value)
+
+
+def test_a_missing_unit_a_misnamed_file_and_a_missing_folder_are_named(tmp_path: Path):
+    text = assets.find("prompts", "au_phrases").read_text(encoding="utf-8")
+    (tmp_path / "au_phrases.yaml").write_text(text[: text.index("AU43:")])
+    with pytest.raises(RecipeError, match="AU43: missing"):
+        load_prompts(tmp_path)
+    (tmp_path / "emotion.yaml").write_text("")
+    with pytest.raises(RecipeError, match=r"emotion\.yaml is not read; did you mean 'emotions\.yaml'"):
+        load_prompts(tmp_path)
+    with pytest.raises(RecipeError, match="is not a folder"):
+        load_prompts(tmp_path / "nowhere")
