@@ -16,7 +16,8 @@ def describe_colour(
     rgb: UInt8[Tensor, "B H W 3"], grid: tuple[int, int], scales: tuple[int, ...] = SCALES
 ) -> Float[Tensor, "B N D"]:
     """Per patch and scale: mean and deviation of opponent colours, and a histogram of gradient directions."""
-    image = rgb.permute(0, 3, 1, 2).float() / 255
+    image = rgb.permute(0, 3, 1, 2).float()
+    image = image / (2 * image.mean(dim=(1, 2, 3), keepdim=True)).clamp_min(1)  # how bright the light was
     opponent = torch.stack(
         [image.mean(dim=1), image[:, 0] - image[:, 1], image[:, :2].mean(dim=1) - image[:, 2]], dim=1
     )
@@ -46,7 +47,7 @@ def _window(patch: Tensor, scale: int) -> Tensor:
 
 
 def _summary(x: Tensor) -> Tensor:
+    """All in units of brightness, so that directions count by how strong their edges are."""
     mean, square, hog = x[:, :3], x[:, 3:6], x[:, 6:]
     deviation = (square - mean.square()).clamp_min(0).sqrt()
-    energy = hog.sum(dim=1, keepdim=True)
-    return torch.cat([mean, deviation, hog / (energy + 0.05), energy], dim=1)
+    return torch.cat([mean, deviation, hog], dim=1)

@@ -114,11 +114,13 @@ def project(F: Float[Tensor, "n D"], distortion: float, seed: int) -> Float[Tens
 
 def _memory(F: Tensor, labels: Tensor, E: Tensor, settings: CifSettings) -> Memory:
     K, flat, ids = len(E), F.flatten(0, 1), labels.flatten()
+    whole = _choose(flat, settings) if settings.quota == "spread" else None
     kept = []
     for j in range(K + 1):
         rows = (ids == j).nonzero().squeeze(1)
-        if len(rows):
-            kept.append(rows[_choose(flat[rows], settings)])
+        picks = rows[:0] if whole is None else whole[ids[whole] == j]
+        if len(rows):  # no hyperedge that has patches goes without a node
+            kept.append(picks if len(picks) else rows[_choose(flat[rows], settings)])
     rows = torch.cat(kept)
     bounds = torch.bincount(ids[rows], minlength=K + 1).cumsum(0)
     edges = _mean_by_label(flat, ids, K + 1)

@@ -79,8 +79,8 @@ def _part(kind: str, rng: np.random.Generator) -> Scene:
     u = (np.cos(angle) * (columns - shift[0]) + np.sin(angle) * (rows - shift[1])) * rng.uniform(0.97, 1.03)
     v = (-np.sin(angle) * (columns - shift[0]) + np.cos(angle) * (rows - shift[1])) * rng.uniform(0.97, 1.03)
     regions = {"washer": _washer, "cover": _cover, "bracket": _bracket}[kind](u, v)
-    grain = _noise(rng, 1.5)[..., None] * 0.015 + _noise(rng, 12)[..., None] * 0.02
-    table = np.array([0.35, 0.37, 0.40]) + _noise(rng, 3)[..., None] * 0.015
+    grain = _noise(rng, 1.5)[..., None] * 0.015 + _noise(rng, 12.0)[..., None] * 0.02
+    table = np.array([0.35, 0.37, 0.40]) + _noise(rng, 3.0)[..., None] * 0.015
     height, colour, part = np.zeros_like(u), table, np.zeros(u.shape, bool)
     for inside, rise, paint in regions:
         height = np.where(inside, rise, height)

@@ -8,6 +8,7 @@ from argen.errors import UsageError, did_you_mean
 
 FUSIONS = ("product", "z-sum", "max")
 STARTS = ("centre", "random")
+QUOTAS = ("spread", "size")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class CifSettings:
     power: float = 1.5  # of the fused map, before smoothing
     fusion: str = "product"
     start: str = "centre"  # of the coreset: the node nearest to the part's mean, or a seeded random one
+    quota: str = "spread"  # of a hyperedge: as many as a coreset of the whole gives it; or by its size
     projection: float = 0.0  # distortion of the sparse random projection of the coreset; 0: none
     hypergraph: bool = True  # off: one hyperedge holds the whole object
     propagation: bool = True
@@ -34,7 +36,7 @@ class CifSettings:
         for name, low, high in (("tau", 0, 1), ("ratio", 0, 1), ("alpha", 0, 1)):
             if not low < getattr(self, name) <= high:
                 raise UsageError(f"{name} = {getattr(self, name)}: must be above {low} and at most {high}")
-        for name, known in (("fusion", FUSIONS), ("start", STARTS)):
+        for name, known in (("fusion", FUSIONS), ("start", STARTS), ("quota", QUOTAS)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise UsageError(f"{name} = {value}: no such choice{did_you_mean(value, known)}")
@@ -43,7 +45,7 @@ class CifSettings:
                 raise UsageError(f"{name} = {getattr(self, name)}: must be 1 or more")
 
 
-RELEASED = CifSettings(start="random", projection=0.9)
+RELEASED = CifSettings(quota="size", start="random", projection=0.9)
 """The authors' scripts for MVTec 3D-AD (K = 8 on Eyecandies), less their defects: ids stay with their nodes,
 what lies off the object is searched too, parts may be fewer than K."""
 

@@ -105,14 +105,16 @@ def coreset(F, quota):
     return chosen
 
 
-def memory(samples, labels, incidences, order, K, ratio):
+def memory(samples, labels, incidences, order, K, ratio, quota):
     """Nodes by hyperedge (a list of arrays, the last one background) and hyperedge features."""
     nodes = [(samples[i][n], labels[i][n]) for i in order for n in range(len(samples[i]))]
+    whole = coreset(np.array([f for f, _ in nodes]), max(1, round(ratio * len(nodes))))
     banks, edges = [], []
     for j in range(K + 1):
         mine = np.array([f for f, e in nodes if e == j]).reshape(-1, samples[0].shape[1])
+        picked = [nodes[n][0] for n in whole if nodes[n][1] == j] if quota == "spread" else []
         keep = coreset(mine, max(1, round(ratio * len(mine)))) if len(mine) else []
-        banks.append(mine[keep] if len(mine) else mine)
+        banks.append(np.array(picked) if picked else mine[keep])
         edges.append(_mean(list(mine), samples[0].shape[1]))
     edges = np.array(edges)
     if len(samples) == 1:
@@ -221,7 +223,7 @@ def smooth(image, power):
     return out
 
 
-def fit(samples, foregrounds, K, tau, ratio, uniforms):
+def fit(samples, foregrounds, K, tau, ratio, quota, uniforms):
     """Memories of k normals; `samples[m][i]` is modality m of sample i. The first modality leads."""
     lead = samples[0]
     incidences = [
@@ -229,7 +231,7 @@ def fit(samples, foregrounds, K, tau, ratio, uniforms):
     ]
     order = typical_first(lead)
     labels = assign(lead, incidences, foregrounds, order)
-    return [memory(modality, labels, incidences, order, K, ratio) for modality in samples]
+    return [memory(modality, labels, incidences, order, K, ratio, quota) for modality in samples]
 
 
 def judge(F, H, memory_of_one, alpha, L, top, neighbours):

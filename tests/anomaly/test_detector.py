@@ -45,7 +45,9 @@ def double(patches, m):
 
 def slow_memories(normals, s):
     samples = [double(normals, m) for m in range(len(normals.modalities))]
-    return reference.fit(samples, normals.foreground.numpy(), s.K, s.tau, s.ratio, uniforms(s.K, s.seed))
+    return reference.fit(
+        samples, normals.foreground.numpy(), s.K, s.tau, s.ratio, s.quota, uniforms(s.K, s.seed)
+    )
 
 
 @pytest.mark.parametrize("K", [1, 4, 8])
@@ -63,9 +65,10 @@ def test_hypergraph_equals_the_slow_one(K):
         np.testing.assert_allclose(E[b], reference.edge_features(f, h), atol=1e-5)
 
 
+@pytest.mark.parametrize("quota", ["size", "spread"])
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_memory_equals_the_slow_one(k):
-    s = CifSettings(ratio=0.3)
+def test_memory_equals_the_slow_one(k, quota):
+    s = CifSettings(ratio=0.3, quota=quota)
     P = make_patches(k, seed=k)
     quick, slow = build_memories(P.modalities, P.foreground, s), slow_memories(P, s)
     for memory, (banks, edges) in zip(quick, slow, strict=True):
@@ -258,7 +261,14 @@ def test_identical_patches():
 
 @pytest.mark.parametrize(
     "switch",
-    [{"hypergraph": False}, {"propagation": False}, {"guided": False}, {"fusion": "z-sum"}, {"ratio": 0.5}],
+    [
+        {"hypergraph": False},
+        {"propagation": False},
+        {"guided": False},
+        {"fusion": "z-sum"},
+        {"ratio": 0.5},
+        {"quota": "size"},
+    ],
 )
 def test_every_switch_changes_the_answer(switch):
     normals, tests = make_patches(2), make_patches(2, seed=50)

@@ -1,0 +1,102 @@
+"""Evaluation and the command line, end to end on a small synthetic set."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from argen.anomaly.evaluate import METRICS, draw_normals, evaluate
+from argen.anomaly.extract import Extractor
+from argen.anomaly.heatmap import overlay
+from argen.anomaly.layouts import Category, read_layout
+from argen.anomaly.parts import write_parts
+from argen.cli.anomaly import register
+from argen.errors import ArgenError, DatasetError, UsageError
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("parts")
+    write_parts(root, train=3, good=2, per_size=0, kinds=("cover",))
+    write_parts(root / "more", train=1, good=1, per_size=1, kinds=("cover",))
+    foreign = root / "more" / "cover" / "test" / "foreign"
+    foreign.rename(root / "cover" / "test" / "foreign")
+    return root / "cover"
+
+
+@pytest.fixture(scope="module")
+def app():
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    return app
+
+
+def run(app, *arguments):
+    result = CliRunner().invoke(app, ["anomaly", *map(str, arguments)])
+    if isinstance(result.exception, ArgenError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_evaluation_on_the_command_line(app, parts, tmp_path):
+    out = run(app, "evaluate", parts, "--seeds", 2, "--maps", tmp_path, "--json")
+    found = json.loads(out)
+    assert found["category"] == "cover"
+    assert (found["k"], found["draws"]) == (1, 2)
+    assert all(0 <= found[name] <= 1 for name in METRICS)
+    assert found["p_auroc"] > 0.8
+    pictures = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert "cover/test/foreign/000.png" in pictures
+    assert np.asarray(Image.open(tmp_path / pictures[0])).shape == (224, 3 * 224, 3)
+
+
+def test_fit_then_score(app, parts, tmp_path):
+    said = run(app, "fit", parts, tmp_path / "d", "--layout", "mvtec3d", "--k", 2, "--points", "none")
+    assert "learnt cover from train/good/" in said
+    pictures = [parts / "test" / "good" / "rgb" / "000.png", parts / "test" / "foreign" / "rgb" / "002.png"]
+    lines = run(app, "score", tmp_path / "d", *pictures, "--json", "--maps", tmp_path / "maps").splitlines()
+    sound, strange = (json.loads(line)["score"] for line in lines)
+    assert strange > sound
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 2
+
+
+def test_draws_are_seeded_and_bounded(parts):
+    (category,) = read_layout(parts, "mvtec3d")
+    assert draw_normals(category.train, 2, 5) == draw_normals(category.train, 2, 5)
+    assert len({draw_normals(category.train, 1, seed)[0].id for seed in range(20)}) == 3
+    with pytest.raises(UsageError, match="there are 3 normal samples"):
+        draw_normals(category.train, 4, 0)
+
+
+def test_no_test_set(parts):
+    (category,) = read_layout(parts, "mvtec3d")
+    with pytest.raises(DatasetError, match="no test set"):
+        evaluate(Category("cover", category.train, ()), Extractor.load())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "{parts}", "--preset", "publised"), "did you mean 'released'"),
+        (("evaluate", "{parts}", "--layout", "eyecandy"), "did you mean 'eyecandies'"),
+        (("evaluate", "{parts}", "--fusion", "sum"), "did you mean 'z-sum'"),
+        (("evaluate", "{parts}", "--k", "9"), "k = 9: there are 3 normal samples"),
+        (("score", "{parts}", "x.png"), "argen anomaly fit"),
+        (("fit", "{parts}/nowhere", "out"), "no such folder"),
+    ],
+)
+def test_mistakes_on_the_command_line(app, parts, arguments, message):
+    with pytest.raises(ArgenError, match=message):
+        run(app, *(argument.format(parts=parts) for argument in arguments))
+
+
+def test_overlay_goes_from_blue_to_red():
+    grey = np.full((1, 2, 3), 128, np.uint8)
+    cold, hot = overlay(grey, np.array([[0.0, 1.0]]), 0.0, 1.0)[0].astype(int)
+    assert hot[0] > hot[2]
+    assert cold[2] > cold[0] - 5
