@@ -1,0 +1,106 @@
+"""The finished folder loads where users load it, and its real clips keep their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from argen.dataset.clip import Clip, Dataset
+from argen.dataset.video import write_mp4
+from argen.output import real_names
+from tests import fakes
+from tests.test_augmentation import recipe, run, use
+
+
+@pytest.fixture
+def out(monkeypatch, tmp_path):
+    use(monkeypatch, fakes.PaintedGenerator())
+    source = fakes.painted_dataset(tmp_path / "source")
+    for split in ("train", "test"):
+        frames = fakes.paint(np.full((4, 20), 0.02), 0.4)
+        write_mp4(source / split / "happy" / f"{split}-video.mp4", frames, 24.0)
+    run(source, tmp_path / "out", recipe(count=3))
+    return tmp_path / "out"
+
+
+@pytest.mark.slow
+def test_it_loads_with_the_line_that_is_printed(out, tmp_path):
+    code = (
+        "import datasets, json\n"
+        f"found = datasets.load_dataset('videofolder', data_dir={str(out)!r})\n"
+        "rows = {name: split.cast_column('video', datasets.Video(decode=False)).to_list()\n"
+        "        for name, split in found.items()}\n"
+        "print(json.dumps({name: [[r['label'], r['synthetic'], r['source'], r['subject']] for r in part]\n"
+        "                  for name, part in rows.items()}))"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(row[1] for row in rows["train"]) == [False, True, True, True]
+    assert [row[:2] for row in rows["test"]] == [["happy", False]]
+
+
+def test_it_is_itself_a_dataset_whose_synthetic_clips_are_never_sources(out):
+    from argen.dataset.read import read_dataset
+    from argen.plan import source_pool
+
+    dataset = read_dataset(out)
+    synthetic = {clip.id for clip in dataset.clips if clip.extra.get("synthetic") == "true"}
+    assert len(synthetic) == 3
+    assert not synthetic & set(source_pool(dataset.train, "disgust", recipe().plan, 0))
+
+
+def test_verify_finds_nothing_wrong_and_finds_what_is(out):
+    from argen.dataset.verify import verify_output
+
+    assert verify_output(out) == []
+    clip = next((out / "train/disgust").glob("syn_*.mp4"))
+    clip.write_bytes(clip.read_bytes()[:-20])
+    assert any(clip.name in problem.where or clip.name in problem.what for problem in verify_output(out))
+
+
+def test_real_clips_keep_their_names_unless_two_would_collide():
+    def clip(name: str, path: str) -> Clip:
+        return Clip(name, "happy", "train", Path(path), "video", name)
+
+    clips = (clip("a/x/1", "a/x/1.mp4"), clip("a/y/1", "a/y/1.mp4"), clip("a/y/2", "a/y/2.mp4"))
+    names = real_names(Dataset(Path(), clips, "folder", "clip"))
+    assert names == {
+        "a/x/1": "train/happy/a_x_1.mp4",
+        "a/y/1": "train/happy/a_y_1.mp4",
+        "a/y/2": "train/happy/2.mp4",
+    }
+
+
+@pytest.mark.slow
+def test_launched_processes_share_the_work(tmp_path):
+    """What `accelerate launch` runs for several devices is torchrun; on a CPU it is called as such."""
+    from pipelines.demo_dataset import write_faces
+
+    write_faces(tmp_path / "demo")
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "argen.cli.launch",
+    ]
+    command += [str(tmp_path / "demo"), str(tmp_path / "out"), "--class", "fear", "--count", "4"]
+    command += ["--set", "generate.frames=6", "--set", "generate.size=64", "--set", "plan.tries=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    journals = sorted((tmp_path / "out/manifest").glob("*-of-002.jsonl"))
+    assert len(journals) == 2, done.stderr[-2000:]
+    assert all(journal.stat().st_size for journal in journals)
+    assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 4
