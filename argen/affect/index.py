@@ -32,7 +32,7 @@ class NeighbourIndex:
         subjects: Int64[ndarray, "N"],
         exact_up_to: int = EXACT_UP_TO,
     ) -> None:
-        self._classes = classes
+        self._units, self._classes, self._subjects = units, classes, subjects
         self._width = int(classes.max()) + 1 if len(classes) else 1
         order = np.argsort(subjects, kind="stable")
         self._by_subject, self._sorted_subjects = order, subjects[order]
@@ -50,7 +50,17 @@ class NeighbourIndex:
         query = self._embed(units[None], np.array([kind], np.int64))
         _, rows = self._index.search(query, min(count, len(self)), params=self._parameters(exclude_subject))
         found = rows[0][rows[0] >= 0]
-        return np.asarray(found[self._classes[found] == kind], np.int64)
+        found = found[self._classes[found] == kind]
+        if len(found) < count:  # a rare class may lie in lists that were not probed
+            found = self._search_class(units, kind, count, exclude_subject)
+        return np.asarray(found, np.int64)
+
+    def _search_class(
+        self, units: Float32[ndarray, "20"], kind: int, count: int, exclude_subject: int | None
+    ) -> Int64[ndarray, "K"]:
+        rows = np.flatnonzero((self._classes == kind) & (self._subjects != exclude_subject))
+        distances = np.square(self._units[rows] - units).sum(axis=1)
+        return np.asarray(rows[np.argsort(distances, kind="stable")[:count]], np.int64)
 
     def _build(self, units: Float32[ndarray, "N 20"], large: bool) -> Faiss:
         faiss = _faiss()

@@ -102,3 +102,15 @@ def test_the_large_index_agrees_with_the_exact_one():
             assert excluded is None or (subjects[got] != excluded).all()
             recalls.append(len(set(want.tolist()) & set(got.tolist())) / 10)
     assert np.mean(recalls) >= 0.9
+
+
+def test_a_rare_class_is_found_whole_in_a_large_index():
+    rng = np.random.default_rng(1)
+    units = rng.random((6000, 20)).astype(np.float32)
+    classes = np.zeros(6000, np.int64)
+    rare = rng.choice(6000, 12, replace=False)
+    classes[rare] = 1
+    large = NeighbourIndex(units, classes, np.arange(6000), exact_up_to=100)
+    for query in rng.random((20, 20)).astype(np.float32):
+        assert set(large.search(query, 1, 12)) == set(rare)
+        assert len(large.search(query, 1, 12, int(rare[0]))) == 11

@@ -84,6 +84,11 @@ def test_a_folder_that_is_no_model_says_so(tmp_path: Path):
         VisionLanguage(str(tmp_path / "empty"))
 
 
+def test_a_hub_id_that_cannot_be_reached_says_so():
+    with pytest.raises(ModelUnavailable, match=r"'nobody/no-such-model' does not load.*hub id that can be"):
+        VisionLanguage("nobody/no-such-model")
+
+
 def test_pickled_weights_are_refused(tmp_path: Path):
     folder = tiny_vlm("llava", tmp_path / "llava")
     (folder / "model.safetensors").unlink()
