@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argen.face.identity import cluster_subjects
@@ -16,6 +16,7 @@ def people(counts: list[int], spread: float, seed: int) -> tuple[np.ndarray, np.
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), who
 
 
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
 def test_people_are_found_again(counts: list[int], seed: int):
     vectors, who = people(counts, 0.1, seed)

@@ -140,7 +140,7 @@ def test_one_frame_is_a_clip(reader):
 
 def test_a_given_neutral_is_where_movement_is_measured_from(reader, smile):
     frames = video("single_face.mp4", 72)[40:42]
-    alone, given = reader(frames), reader(frames, smile.landmarks[10])
+    alone, given = reader(frames), reader(frames, neutral=smile.landmarks[10])
     expected = smile.action_units[40:42, AU_INDEX["AU12"]]
     np.testing.assert_allclose(given.action_units[:, AU_INDEX["AU12"]], expected, atol=0.12)
     assert np.isfinite(alone.action_units).all()
