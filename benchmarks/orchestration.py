@@ -31,6 +31,7 @@ from argen.plan import Plan, make_plan
 from argen.workshop import Workshop
 from benchmarks import retrieval
 from benchmarks.figures import Figure, bootstrap, main
+from pipelines.demo_dataset import write_faces
 
 JOBS = 100_000
 SOURCES = 2_000
@@ -68,12 +69,12 @@ def _one_run(clips: int, seed: int) -> float:
 
     with tempfile.TemporaryDirectory(prefix="argen-overhead-") as scratch, ExitStack() as patches:
         source = Path(scratch) / "demo"
-        subprocess.run(
-            [sys.executable, "-m", "pipelines.demo_dataset", str(source)], check=True, capture_output=True
-        )
-        recipe = load_recipe(
-            settings={"seed": seed, "plan": {"classes": ["disgust"], "count": clips, "tries": 1}}
-        )
+        write_faces(source)
+        settings: dict[str, Any] = {
+            "plan": {"classes": ["disgust"], "count": clips, "tries": 1},
+            "seed": seed,
+        }
+        recipe = load_recipe(settings=settings)
         of_workshop = [(Workshop, name) for name in PARTS]
         for owner, name in [*of_workshop, (augmentation, "write_mp4"), (augmentation, "write_report")]:
             patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))

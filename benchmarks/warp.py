@@ -122,7 +122,7 @@ def _clips(tools: Tools, source: Source, seed: int, frames: int) -> Iterator[Mad
     own = embed(source.frame, landmarks)
     for affect in Describer(AffectSettings()).describe_all(wishes):
         clip = generator([Request(source.frame, landmarks, units, affect, 0)])[0]
-        track = reader(clip)
+        track = reader(clip, units)
         verdict = judge(
             clip,
             track,

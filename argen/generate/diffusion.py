@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -183,6 +184,11 @@ class DiffusionGenerator:
                 f"{type(self.pipe).__name__} made frames that are not numbers; "
                 "set generate.dtype=bfloat16 or float32"
             )
+        if len(clip) < self.settings.frames:
+            raise JobError(
+                f"{type(self.pipe).__name__} made {len(clip)} frames where {self.form.frames} were asked for; "
+                f"set generate.frames={len(clip)}"
+            )
         frames = (clip[: self.settings.frames].clip(0, 1) * 255).round().astype(np.uint8)
         size = self.settings.size
         if frames.shape[1:3] != (size, size):
@@ -202,7 +208,8 @@ class DiffusionGenerator:
 def torch_device(name: str) -> torch.device:
     """The device of a recipe; `auto` is a GPU where there is one. Raises what a user can act on."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        own = int(os.environ.get("LOCAL_RANK", "0"))  # each launched process takes its own GPU
+        return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
