@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 
 from argen import augmentation
-from argen.config import load_recipe
+from argen.config import Recipe, load_recipe
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.read import read_dataset
 from argen.manifest import Ledger, Record
@@ -74,7 +74,7 @@ def _one_run(clips: int, seed: int) -> float:
             "plan": {"classes": ["disgust"], "count": clips, "tries": 1},
             "seed": seed,
         }
-        recipe = load_recipe(settings=settings)
+        recipe: Recipe = load_recipe(settings=settings)
         of_workshop = [(Workshop, name) for name in PARTS]
         for owner, name in [*of_workshop, (augmentation, "write_mp4"), (augmentation, "write_report")]:
             patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
