@@ -18,7 +18,7 @@ from torch import Tensor
 from argen.errors import RecipeError
 from argen.generate.checkpoint import LENGTHS, unfit
 from argen.generate.probe import denoisers, replaced
-from argen.tuning.rollout import Answer, Layout, Pipeline, generators, record
+from argen.tuning.rollout import Answer, Layout, Pipeline, frames_of, generators, record
 from argen.tuning.transition import STILL, first_order, mean, schedule, transition
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def parity(pipe: Pipeline, call: Mapping[str, Any], layout: Layout) -> float:
     """Largest difference between the stock scheduler and our law without noise, relative to the latents."""
     call = {**batched(call, 1, layout), "output_type": "latent"}
     with torch.no_grad():
-        stock = pipe(**call, generator=generators([0]), return_dict=False)[0]
+        stock = frames_of(pipe(**call, generator=generators([0])))
     ours, _ = record(pipe, call, [0], noise=STILL, window=range(0), layout=layout)
     return float((ours.float() - stock.float()).abs().max() / stock.float().abs().max().clamp(min=1e-6))
 

@@ -70,10 +70,10 @@ class Meter:
             known = values[values.isfinite()]
             self.add(f"reward/{name}", float(known.mean()) if len(known) else float("nan"))
             self.add(f"spread/{name}", float(known.std(correction=0)) if len(known) else float("nan"))
-            self.add(f"idle_groups/{name}", advantages.idle[name])
+            self.add(f"idle_groups/{name}", float(advantages.idle[name]))
         total = sum(len(item.gated) for item in scores)
         self.add("gate_rate", advantages.gated / max(len(advantages.values), total))
-        self.add("idle_groups", advantages.idle_groups)
+        self.add("idle_groups", float(advantages.idle_groups))
         self.add("motion", float(torch.cat([item.motion for item in scores]).mean()))
         for pair, cosine in conflict(advantages.parts).items():
             self.add(f"conflict/{pair}", cosine)

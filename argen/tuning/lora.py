@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +98,15 @@ def save_adapter(weights: Mapping[str, Tensor], path: Path, rank: int, alpha: fl
     """Write matrices where `pipe.load_lora_weights` and `generate.adapter` read them; atomically."""
     from safetensors.torch import save_file
 
-    components = sorted({name.partition(".")[0] for name in weights})
-    settings = {
-        f"{name}.{key}": value for name in components for key, value in (("r", rank), ("lora_alpha", alpha))
-    }
+    layers: dict[str, list[str]] = {}
+    for name in weights:
+        component, _, layer = name.partition(".")
+        if layer.endswith(".lora_A.weight"):
+            layers.setdefault(component, []).append(layer.removesuffix(".lora_A.weight"))
+    settings: dict[str, Any] = {}
+    for component, names in layers.items():
+        of_one = {"r": rank, "lora_alpha": alpha, "target_modules": sorted(names)}
+        settings |= {f"{component}.{key}": value for key, value in of_one.items()}
     partial = path.with_suffix(".part")
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     save_file(tensors, partial, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(settings)})

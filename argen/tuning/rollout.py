@@ -115,7 +115,7 @@ def record(
         stack.enter_context(replaced(pipe.scheduler, "step", step))
         for name, module in denoisers(pipe).items():
             stack.enter_context(_noting(module, name, answers))
-        output = pipe(**call, generator=generators(seeds), return_dict=False)[0]
+        output = frames_of(pipe(**call, generator=generators(seeds)))
     return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, clean[0])
 
 
@@ -157,6 +157,11 @@ def density(
     """Log-density of what followed, averaged over the elements that are actions."""
     inner = layout.actions(centre), layout.actions(following)
     return log_prob(law, *inner, axis=layout.frames).flatten(1).mean(1)
+
+
+def frames_of(output: Answer) -> Float[Tensor, "B ..."]:
+    """The clips in what a pipeline gives; not all of them pack a batch alike without names."""
+    return torch.as_tensor(output.frames if hasattr(output, "frames") else output[0])
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -25,7 +25,6 @@ from argen.face.track import FaceTrack
 log = logging.getLogger(__name__)
 
 Reward = Callable[..., Any]
-Measure = Callable[[UInt8[ndarray, "T H W 3"]], FaceTrack]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,10 @@ class Case:
     id: str
     call: Mapping[str, Any]
     columns: Mapping[str, Any] = field(default_factory=dict)  # affect, source, person, ...
+
+
+Measure = Callable[[UInt8[ndarray, "T H W 3"], Case], FaceTrack]
+"""Measures the faces of a clip that was made for a case."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Scorer:
         columns = {**self.constants, "frames": frames, "steps": [steps] * count}
         columns |= {f"{name}s": [value] * count for name, value in case.columns.items()}
         if self.measure is not None:
-            columns["tracks"] = [self.measure(clip) for clip in as_pictures(frames)]
+            columns["tracks"] = [self.measure(clip, case) for clip in as_pictures(frames)]
         found = {name: call_reward(name, reward, columns, count) for name, reward in self.rewards.items()}
         gated = torch.zeros(count, dtype=torch.bool)
         for name, (gate, least) in self.gates.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +21,8 @@ class TuneSettings(Settings):
     objective: Literal["grpo", "ddpo", "nft"] = Field(
         "grpo", description="grpo: windowed; ddpo: as published"
     )
+    data: Path | None = Field(None, description="folder of clips whose plan is tried")
+    out: Path | None = Field(None, description="folder of the adapter, its card and its checkpoints")
     iterations: int = Field(100, ge=1, description="rollouts of a batch, each with its update")
     prompts: int = Field(2, ge=1, description="jobs an iteration tries, over all processes")
     num_generations: int = Field(8, ge=2, description="clips tried for each of them: the group")
@@ -54,7 +57,6 @@ class TuneSettings(Settings):
     judge: dict[str, float] = Field(
         default_factory=dict, description="held-out rewards -> weight; never trained on"
     )
-    judge_reader: str | None = Field(None, description="face reader of the judge, if not that of the rewards")
     evaluate_every: int = Field(10, ge=1, description="iterations between evaluations of fixed jobs")
     evaluate_jobs: int = Field(8, ge=1, description="jobs held out for them")
     patience: int = Field(
@@ -80,7 +82,7 @@ class TuneSettings(Settings):
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> TuneSettings:
         changed = [name for name in STRICT if name in self.model_fields_set]
         if self.objective == "ddpo" and changed:
             raise ValueError(f"the ddpo preset fixes {', '.join(changed)}; leave them out, or use grpo")

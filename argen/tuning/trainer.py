@@ -149,7 +149,7 @@ class Tuner:
             steps = schedule(self.pipe.scheduler)
             indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
             trajectory = forward_process(trajectory, trajectory.clean, steps, indices, draw.explore[0])
-        return Rolled(draw, trajectory, self.scorer(torch.as_tensor(made).float(), case, draw.steps))
+        return Rolled(draw, trajectory, self.scorer(made.float(), case, draw.steps))
 
     def _advantages(self, rolled: Sequence[Rolled]) -> tuple[Advantages, Float32[Tensor, "B"]]:
         """Of the whole batch over all processes, and this process's own share."""

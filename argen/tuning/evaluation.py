@@ -1,0 +1,96 @@
+"""Fixed jobs, tried again and again by the averaged adapter: what rewards say, and what the judge says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from argen.tuning.lora import swapped
+from argen.tuning.rollout import record
+from argen.tuning.scoring import Case, Scorer, as_pictures
+from argen.tuning.trainer import Tuner
+from argen.tuning.transition import STILL
+
+Course = Literal["best", "on", "stop"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over the fixed jobs: of the rewards, of the judge; and the clips."""
+
+    iteration: int
+    proxy: float  # weighted sum of the rewards
+    judge: float | None  # weighted sum of the held-out rewards; None without any
+    values: Mapping[str, float]
+    clips: Sequence[UInt8[ndarray, "T H W 3"]]
+
+    @property
+    def worth(self) -> float:
+        """What decides which adapter is the best: the judge's word, where there is a judge."""
+        return self.proxy if self.judge is None else self.judge
+
+
+def evaluate(
+    tuner: Tuner, cases: Sequence[Case], judge: Scorer | None, weights: Mapping[str, float]
+) -> Evaluation:
+    """Make every case once, without noise and with its own seed, and score it twice."""
+    found: dict[str, list[float]] = {}
+    clips = []
+    steps = max(tuner.settings.steps)
+    with swapped(tuner.pipe, tuner.average), tuner.memory.of(tuner.pipe):
+        for place, case in enumerate(cases):
+            call = tuner.call(case, 1, steps)
+            made, _ = record(tuner.pipe, call, [place], noise=STILL, window=range(0), layout=tuner.layout)
+            frames = made.float()
+            clips.append(as_pictures(frames)[0])
+            for prefix, scorer in (("reward", tuner.scorer), ("judge", judge)):
+                scores = scorer(frames, case, steps).rewards if scorer else {}
+                for name, values in scores.items():
+                    found.setdefault(f"{prefix}/{name}", []).append(float(values))
+    means = {
+        name: float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+        for name, values in found.items()
+    }
+    proxy = _weighted(means, "reward", tuner.settings.rewards)
+    return Evaluation(
+        tuner.iteration, proxy, _weighted(means, "judge", weights) if judge else None, means, clips
+    )
+
+
+def course(worth: Sequence[float], proxy: Sequence[float], patience: int) -> Course:
+    """What the latest of some evaluations means: a new best, rewards that are fooled, or neither.
+
+    Stops when, for `patience` evaluations, the judge stayed below its best while the rewards rose above what
+    they were then.
+    """
+    best = int(np.argmax(worth))
+    if best == len(worth) - 1:
+        return "best"
+    since = list(proxy[best + 1 :])
+    fooled = len(since) >= patience and all(value > proxy[best] for value in since[-patience:])
+    return "stop" if fooled else "on"
+
+
+def contact_sheet(
+    clips: Sequence[UInt8[ndarray, "T H W 3"]], path: Path, columns: int = 8, side: int = 96
+) -> None:
+    """One row a clip, frames evenly spread over it."""
+    rows = []
+    for clip in clips:
+        chosen = np.linspace(0, len(clip) - 1, columns).round().astype(int)
+        rows.append(
+            np.concatenate([np.asarray(Image.fromarray(clip[i]).resize((side, side))) for i in chosen], 1)
+        )
+    if rows:
+        Image.fromarray(np.concatenate(rows, 0)).save(path)
+
+
+def _weighted(means: Mapping[str, float], prefix: str, weights: Mapping[str, float]) -> float:
+    return sum(weight * means[f"{prefix}/{name}"] for name, weight in weights.items())

@@ -1,0 +1,208 @@
+"""Reward tuning: exactness on every family, reward queries to a toy threshold, time and memory of an update.
+
+The toy: tiny random denoisers, eight steps, one source, groups of 16; the reward wants latents of mean 0.5
+that are still from frame to frame. A query is one clip that the reward sees. Both objectives are run
+at several learning rates, and each counts at its own best one. A smooth toy on random weights shows how
+gradients scale and what they cost, and nothing about the quality of video.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from argen.tuning.admission import admit, batched, parity
+from argen.tuning.rollout import Action, Pipeline, Trajectory, density, record, replay
+from argen.tuning.scoring import Case, Scorer
+from argen.tuning.settings import TuneSettings
+from argen.tuning.trainer import Tuner
+from argen.tuning.transition import STILL, Noise
+from benchmarks.figures import Figure, bootstrap, main
+from tests.tiny import CALLS, FAMILIES, tiny_pipeline
+
+THRESHOLD = -3.0  # of the toy reward: it starts near -12 and good runs end near -2
+GROUP = 16
+BUDGET = 60  # iterations
+RATES = {"grpo": (3e-3, 1e-2, 3e-2), "ddpo": (3e-3, 1e-2, 3e-2)}
+LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_out", "linear_1", "linear_2")
+PICTURE = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
+
+
+def measure(quick: bool) -> Iterator[Figure]:
+    """All figures of this topic."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    yield from exactness()
+    yield window_time(repeats=3 if quick else 15)
+    yield activation_growth()
+    seeds = range(1) if quick else range(5)
+    families = {"transformer": "wan21"} if quick else {"transformer": "wan21", "unet": "svd"}
+    for kind, family in families.items():
+        yield queries_ratio(kind, family, seeds, quick)
+
+
+def exactness() -> Iterator[Figure]:
+    """Ratio before an update, and difference from the stock pipeline, on every family."""
+    worst = 0.0
+    for family in FAMILIES:
+        pipe = tiny_pipeline(family)
+        call = {**CALLS[family], "image": PICTURE, "num_inference_steps": 4}
+        layout = admit(pipe, call)
+        worst = max(worst, parity(pipe, call, layout))
+        found: list[float] = []
+        for noise in (Noise(), Noise("ddim", 1.0, rho=0.4)):
+            batch = {**batched(call, 2, layout), "output_type": "latent"}
+            _, path = record(pipe, batch, [1, 2], noise=noise, window=range(4), layout=layout)
+            replay(pipe, path, lambda a, centre: found.append(_deviation(a, centre, path)))  # noqa: B023
+        yield Figure(
+            f"tuning.ratio_deviation.{family}", max(found), min(found), max(found), len(found), "== 0"
+        )
+    yield Figure("tuning.parity", worst, 0.0, worst, len(FAMILIES), "<= 1e-05")
+
+
+def _deviation(action: Action, centre: Tensor, path: Trajectory) -> float:
+    new = density(action.law, centre, action.following, path.layout)
+    return float(((new - action.log_prob).exp() - 1).abs().max())
+
+
+def window_time(repeats: int) -> Figure:
+    """Time of an update that trains 2 of 10 steps, against all of them."""
+    pipe, call, layout = _ready("wan21", 10)
+    ratios = []
+    for repeat in range(repeats):
+        seconds = []
+        for window in (range(2, 4), range(10)):
+            _, path = record(pipe, call, range(4), noise=Noise(), window=window, layout=layout)
+            start = time.perf_counter()
+            replay(pipe, path, lambda _, centre: torch.autograd.backward(centre.mean()))
+            seconds.append(time.perf_counter() - start)
+        if repeat:  # the first one warms up
+            ratios.append(seconds[0] / seconds[1])
+    return Figure("tuning.window_time_ratio", *bootstrap(ratios, np.median), len(ratios), "<= 0.5")
+
+
+def activation_growth() -> Figure:
+    """Peak of what the update keeps for its backward passes: 20 steps against 5."""
+    peaks = []
+    for steps in (5, 20):
+        pipe, call, layout = _ready("wan21", steps)
+        _, path = record(pipe, call, range(4), noise=Noise(), window=range(steps), layout=layout)
+        with _saved_bytes() as saved:
+            replay(pipe, path, lambda _, centre: torch.autograd.backward(centre.mean()))
+        peaks.append(saved["peak"])
+    growth = peaks[1] / peaks[0]
+    return Figure("tuning.activation_growth", growth, growth, growth, 2, "<= 1.01")
+
+
+def _ready(family: str, steps: int) -> tuple[Pipeline, dict[str, Any], Any]:
+    pipe = tiny_pipeline(family)
+    call = {**CALLS[family], "image": PICTURE}
+    layout = admit(pipe, call)
+    pipe.transformer.requires_grad_(True)
+    return pipe, {**batched(call, 4, layout), "output_type": "latent", "num_inference_steps": steps}, layout
+
+
+@contextmanager
+def _saved_bytes() -> Iterator[dict[str, int]]:
+    """Bytes that autograd holds on to, now and at most."""
+    count = {"now": 0, "peak": 0}
+
+    class Held:
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor, self.size = tensor, tensor.numel() * tensor.element_size()
+            count["now"] += self.size
+            count["peak"] = max(count["peak"], count["now"])
+
+        def __del__(self) -> None:
+            count["now"] -= self.size
+
+    gc.collect()
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        yield count
+
+
+def queries_ratio(kind: str, family: str, seeds: Sequence[int], quick: bool) -> Figure:
+    """Reward queries to the threshold: the default against the ddpo preset, each at its best rate."""
+    found = {
+        objective: {rate: [queries(family, objective, rate, seed, quick) for seed in seeds] for rate in rates}
+        for objective, rates in RATES.items()
+    }
+    best = {objective: min(runs.values(), key=np.mean) for objective, runs in found.items()}
+    pairs = np.array([best["grpo"], best["ddpo"]], float).T
+    value, low, high = bootstrap(
+        range(len(pairs)), lambda i: float(np.divide(*pairs[i.astype(int)].mean(axis=0)))
+    )
+    return Figure(f"tuning.queries_ratio_{kind}", value, low, high, len(pairs), "<= 0.2", tuple(seeds))
+
+
+def queries(family: str, objective: str, rate: float, seed: int, quick: bool = False) -> int:
+    """Clips that the reward sees until clips without noise reach the threshold; the budget if they don't."""
+    tuner = toy_tuner(family, objective, rate, seed)
+    for iteration in range(BUDGET // 4 if quick else BUDGET):
+        value = toy_value(tuner)
+        if value >= THRESHOLD:
+            return iteration * GROUP
+        if not value > -1000:  # diverged: it would not come back
+            break
+        tuner.step()
+    return BUDGET * GROUP
+
+
+def toy_tuner(family: str, objective: str, rate: float, seed: int, **options: Any) -> Tuner:  # noqa: ANN401
+    """A tuner of a tiny denoiser on the toy reward."""
+    pipe = tiny_pipeline(family)
+    call: Mapping[str, Any] = {
+        **CALLS[family],
+        "image": PICTURE,
+        "num_inference_steps": 8,
+        "output_type": "latent",
+    }
+    if family == "svd":
+        call = {**call, "max_guidance_scale": 1.0, "height": 16, "width": 16}
+    else:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+        call = {**call, "guidance_scale": 1.0, "num_frames": 9}
+    settings = TuneSettings(
+        objective=objective,
+        iterations=BUDGET,
+        prompts=1,
+        num_generations=GROUP,
+        batch=GROUP,
+        learning_rate=rate,
+        targets=LAYERS,
+        alpha=64.0,
+        rewards={"toy": 1.0},
+        **options,
+    )
+    axis = 1 if family == "svd" else 2
+
+    def toy(frames: Tensor) -> Tensor:
+        change = frames.diff(dim=axis).pow(2).flatten(1).mean(1)
+        return -50 * (frames.flatten(1).mean(1) - 0.5) ** 2 - change
+
+    return Tuner(pipe, [Case("toy", call)], Scorer({"toy": toy}), settings, seed=seed)
+
+
+def toy_value(tuner: Tuner) -> float:
+    """The toy reward of eight clips without noise, always of the same seeds."""
+    with tuner.memory.of(tuner.pipe):
+        call = tuner.call(tuner.cases[0], 8, 8)
+        made, _ = record(tuner.pipe, call, range(100, 108), noise=STILL, window=range(0), layout=tuner.layout)
+    return float(tuner.scorer.rewards["toy"](made.float()).mean())
+
+
+if __name__ == "__main__":
+    main(measure, __doc__ or "")

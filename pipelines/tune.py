@@ -1,0 +1,182 @@
+"""Tune an image-to-video model against rewards: accelerate launch pipelines/tune.py --config CONFIG
+
+Reads the recipe, plans jobs from its dataset, and writes a LoRA adapter with its model card and curves. Run
+the same command again to go on where it stopped. One GPU, several (DDP or FSDP2, as `accelerate config`
+says), or a CPU: the adapter is the same up to rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from argen.config import load_recipe
+from argen.dataset.read import read_dataset
+from argen.errors import ArgenError, JobError, RecipeError
+from argen.face.action_units import ACTION_UNITS
+from argen.face.track import FaceTrack
+from argen.generate.diffusion import DiffusionGenerator
+from argen.plan import Plan, make_plan
+from argen.tuning.checkpoint import check_recipe
+from argen.tuning.course import Files, follow
+from argen.tuning.scoring import Case, Measure, load_scorer
+from argen.tuning.settings import TuneRecipe
+from argen.tuning.trainer import Tuner
+from argen.workshop import Source, Workshop, open_workshop
+
+log = logging.getLogger("argen.tune")
+
+
+def tune(recipe: TuneRecipe) -> str:
+    """The whole program; how it ended, in words."""
+    data, out = recipe.tune.data, recipe.tune.out
+    if data is None or out is None:
+        raise RecipeError("tune.data and tune.out: name the folder of clips and the folder of the adapter")
+    accelerator = make_accelerator(recipe, out)
+    if accelerator.is_main_process:
+        check_recipe(out, recipe.deciding())
+    accelerator.wait_for_everyone()
+    dataset = read_dataset(data, recipe.dataset)
+    with open_workshop(dataset, recipe, out / "cache") as workshop:
+        generator = workshop.generator
+        if not isinstance(generator, DiffusionGenerator):
+            raise RecipeError("generate.generator: only diffusion can be tuned; warp has no weights")
+        plan = make_plan(dataset, recipe, workshop.why_not)
+        workshop.learn(plan.add)
+        cases, held_out = split(make_cases(plan, workshop, generator), recipe.tune.evaluate_jobs)
+        constants = {
+            "same_person": workshop.reader.same_person,
+            "most_steps": max(recipe.tune.steps or (recipe.generate.steps,)),
+        }
+        scorer = load_scorer(recipe.tune.rewards, recipe.tune.gates, measured_by(workshop), constants)
+        judged = judged_by(recipe, workshop)
+        judge = (
+            load_scorer(recipe.tune.judge, measure=judged, constants=constants) if recipe.tune.judge else None
+        )
+        if judge is None:
+            log.warning("tune.judge: none, so nothing tells better clips from fooled rewards")
+        tuner = Tuner(
+            generator.pipe, cases, scorer, recipe.tune, seed=recipe.seed, folder=out, accelerator=accelerator
+        )
+        return follow(tuner, recipe, held_out, judge, workshop.made_by)
+
+
+def make_accelerator(recipe: TuneRecipe, out: Path) -> Any:  # noqa: ANN401  accelerate is untyped
+    """Processes and trackers, as `accelerate launch` set them up."""
+    from accelerate import Accelerator
+
+    tracker = None if recipe.tune.tracker == "none" else recipe.tune.tracker
+    accelerator = Accelerator(log_with=tracker, project_dir=out)
+    accelerator.init_trackers("argen-tune")
+    return accelerator
+
+
+def make_cases(plan: Plan, workshop: Workshop, generator: DiffusionGenerator) -> list[tuple[str, Case]]:
+    """Each job of the plan as a call of the pipeline and the columns of the rewards; with its subject."""
+    jobs = [plan.job(label, index) for label, count in plan.add.items() for index in range(count)]
+    cases = []
+    for job, prepared in zip(jobs, workshop.requests(jobs), strict=True):
+        if isinstance(prepared, JobError):
+            log.warning("%s: passed over: %s", job.source, prepared)
+            continue
+        source, request = prepared
+        call = generator.form.arguments([generator._item(request)])
+        for ours in ("generator", "output_type"):
+            del call[ours]
+        picture = np.asarray(call["image"])
+        columns = {"affect": request.affect, "source": picture, "person": source.person, "origin": source}
+        cases.append((source.clip.subject, Case(job.id, call, columns)))
+    if not cases:
+        raise RecipeError("tune: no job of the plan has a usable source; `argen scan` says why")
+    return cases
+
+
+def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case], list[Case]]:
+    """Jobs to try and fixed jobs to judge by, no subject in both; of a single subject, the same jobs."""
+    subjects = sorted({subject for subject, _ in cases})
+    kept: set[str] = set()
+    for subject in subjects[::-1]:
+        if len(kept) + 1 < len(subjects) and sum(name in kept for name, _ in cases) < held_out:
+            kept.add(subject)
+    judged = [case for subject, case in cases if subject in kept][:held_out]
+    tried = [case for subject, case in cases if subject not in kept]
+    return tried, judged or tried[:held_out]
+
+
+def measured_by(workshop: Workshop) -> Measure:
+    """The recipe's own reader, told the source's calm face."""
+
+    def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
+        origin: Source = case.columns["origin"]
+        return workshop.measure(frames, origin)
+
+    return measure
+
+
+def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
+    """The same clip as the judge sees it, whose networks are none of the reader's."""
+    if workshop.reader.name == "puppet":
+        from argen.puppets.judge import Judge
+
+        return _puppet_judge(Judge())
+    from argen.face.judge import ExpressionJudge
+
+    judge, own = ExpressionJudge(), measured_by(workshop)
+
+    def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
+        track = own(frames, case)
+        return replace(track, expressions=judge(frames, track.landmarks))
+
+    return measure
+
+
+def _puppet_judge(judge: Callable[..., Any]) -> Measure:
+    def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
+        seen, count = judge(frames), len(frames)
+        return FaceTrack(
+            action_units=seen.units,
+            expressions=np.exp(seen.expressions).astype(np.float32),
+            identity=seen.identity,
+            landmarks=np.full((count, 478, 3), np.nan, np.float32),
+            face_count=np.ones(count, int),
+            confidence=np.ones(len(ACTION_UNITS), np.float32),
+            reader="puppet judge",
+        )
+
+    return measure
+
+
+def main() -> int:
+    """Command line; exit codes as everywhere in ARGen."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="recipe with a tune section, see configs/tune/")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        recipe = load_recipe(arguments.config, arguments.set, kind=TuneRecipe)
+        ended = tune(recipe)
+    except ArgenError as error:
+        print(f"argen: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; run the same command to go on", file=sys.stderr)
+        return 130
+    adapter = Files(Path(str(recipe.tune.out))).adapter
+    print(f"{ended}\nadapter: {adapter}\nuse it: argen-augment SRC OUT --set generate.adapter={adapter}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

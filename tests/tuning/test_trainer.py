@@ -1,0 +1,373 @@
+"""The loop: it learns, resumes bit for bit, counts what it must, and its refusals leave the run intact."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from argen.errors import RecipeError
+from argen.generate.adapter import load_adapter
+from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, save_checkpoint
+from argen.tuning.course import Files, follow
+from argen.tuning.evaluation import course
+from argen.tuning.lora import adapter, save_adapter, swapped, untuned
+from argen.tuning.scoring import Case, Scorer, call_reward
+from argen.tuning.settings import TuneRecipe, TuneSettings
+from argen.tuning.trainer import Tuner
+from tests.tiny import tiny_pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def bright(frames, **_):
+    return frames.flatten(1).mean(1)
+
+
+def settings_of(**changes):
+    plain = {
+        "iterations": 4, "prompts": 1, "num_generations": 4, "batch": 4, "rank": 2, "learning_rate": 1e-2,
+        "rewards": {"bright": 1.0}, "evaluate_every": 2, "checkpoint_every": 2, "tracker": "none",
+    }  # fmt: skip
+    return TuneSettings(**(plain | changes))
+
+
+@pytest.fixture
+def tuner_of(call_of):
+    def make(folder=None, family="ltx", rewards=None, gates=None, cases=2, **changes):
+        call = call_of(family, num_inference_steps=4, guidance_scale=1.0)
+        scorer = Scorer(rewards or {"bright": bright}, gates or {})
+        listed = [Case(f"job{i}", call) for i in range(cases)]
+        return Tuner(tiny_pipeline(family), listed, scorer, settings_of(**changes), seed=3, folder=folder)
+
+    return make
+
+
+def state(tuner):
+    tensors = {f"w {k}": v.detach().clone() for k, v in tuner.weights.items()}
+    tensors |= {f"a {k}": v.clone() for k, v in tuner.average.items()}
+    for name, weight in tuner.weights.items():
+        tensors |= {f"o {name} {k}": v.clone() for k, v in tuner.optimizer.state[weight].items()}
+    return tensors
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_two_and_two_iterations_are_four(tuner_of, tmp_path):
+    whole = tuner_of(objective="ddpo", prompts=2)
+    for _ in range(4):
+        whole.step()
+    first = tuner_of(tmp_path, objective="ddpo", prompts=2)
+    first.step()
+    first.step()
+    first.save()
+    second = tuner_of(tmp_path, objective="ddpo", prompts=2)
+    assert second.iteration == 2
+    second.step()
+    second.step()
+    assert same(state(whole), state(second))
+    assert whole.statistics.state() == second.statistics.state()
+
+
+def test_an_iteration_moves_the_adapter_and_nothing_else(tuner_of):
+    tuner = tuner_of()
+    base = {
+        name: p.detach().clone()
+        for name, p in tuner.pipe.transformer.named_parameters()
+        if "lora" not in name
+    }
+    before = {name: w.detach().clone() for name, w in tuner.weights.items()}
+    report = tuner.step()
+    assert any(not torch.equal(before[name], w) for name, w in tuner.weights.items())
+    after = dict(tuner.pipe.transformer.named_parameters())
+    assert all(torch.equal(value, after[name]) for name, value in base.items())
+    assert report.values["ratio_deviation"] == 0.0
+    for key in ("reward/bright", "spread/bright", "gate_rate", "idle_groups", "kl", "clip_fraction", "motion",
+                "gradient_norm", "seconds/rollout", "seconds/update"):  # fmt: skip
+        assert key in report.values, key
+    assert sum(key.startswith("gradient_of_step/") for key in report.values) == 2
+
+
+def test_at_the_start_the_adapter_changes_nothing(tuner_of):
+    tuner = tuner_of()
+    call = tuner.call(tuner.cases[0], 1, 3)
+    make = lambda: tuner.pipe(**call, generator=torch.Generator().manual_seed(0), return_dict=False)[0]  # noqa: E731
+    tuned = make()
+    with untuned(tuner.pipe):
+        assert torch.equal(make(), tuned)
+
+
+def test_encoders_are_asked_once(tuner_of):
+    tuner = tuner_of(cases=1)
+    tuner.step()
+    asked = tuner.memory.asked - tuner.memory.known
+    tuner.step()
+    assert tuner.memory.asked - tuner.memory.known == asked
+
+
+@pytest.mark.parametrize("objective", ["grpo", "ddpo", "nft"])
+def test_every_objective_takes_steps(tuner_of, objective):
+    tuner = tuner_of(objective=objective)
+    for _ in range(2):
+        assert np.isfinite(tuner.step().values["gradient_norm"])
+    assert all(weight.isfinite().all() for weight in tuner.weights.values())
+
+
+def test_several_updates_kl_and_coupled_noise_work_together(tuner_of):
+    report = tuner_of(updates=2, beta=0.1, rho=0.4).step()
+    assert report.values["kl"] > 0
+    assert report.values["ratio_deviation"] == 0.0
+
+
+def test_steps_vary_within_a_group_so_that_efficiency_can_teach(tuner_of):
+    seen = []
+
+    def efficiency(steps, **_):
+        seen.extend(steps)
+        return [-float(count) for count in steps]
+
+    report = tuner_of(rewards={"efficiency": efficiency}, steps=(3, 5)).step()
+    assert sorted(seen) == [3, 3, 5, 5]
+    assert report.values["idle_groups/efficiency"] == 0
+    report = tuner_of(rewards={"efficiency": efficiency}, steps=(4,)).step()
+    assert report.values["idle_groups/efficiency"] == 1
+    assert report.values["gradient_norm"] == 0
+
+
+def test_gates_are_counted(tuner_of):
+    gate = (lambda frames, **_: torch.tensor([0.0, 1.0, 1.0, 1.0]), 0.5)
+    assert tuner_of(gates={"gate": gate}).step().values["gate_rate"] == 0.25
+
+
+def test_both_denoisers_of_two_get_an_adapter(tuner_of):
+    tuner = tuner_of(family="wan22_a14b", cases=1)
+    assert {name.partition(".")[0] for name in tuner.weights} == {"transformer", "transformer_2"}
+    before = {name: w.detach().clone() for name, w in tuner.weights.items()}
+    for _ in range(3):
+        tuner.step()
+    moved = {name.partition(".")[0] for name, w in tuner.weights.items() if not torch.equal(before[name], w)}
+    assert "transformer" in moved
+
+
+def test_the_adapter_loads_where_clips_are_made_and_in_diffusers(tuner_of, tmp_path):
+    tuner = tuner_of()
+    tuner.step()
+    tuner.step()
+    file = tmp_path / "adapter.safetensors"
+    save_adapter(tuner.weights, file, 2, 2.0)
+    call = {**tuner.call(tuner.cases[0], 1, 3), "output_type": "latent"}
+    make = lambda pipe: pipe(**call, generator=torch.Generator().manual_seed(0), return_dict=False)[0]  # noqa: E731
+    ours = make(tuner.pipe)
+    fresh = tiny_pipeline("ltx")
+    untouched = make(fresh)
+    load_adapter(fresh, file)
+    assert torch.allclose(make(fresh), ours, atol=1e-5)
+    assert not torch.allclose(untouched, ours, atol=1e-5)
+    theirs = tiny_pipeline("ltx")
+    theirs.load_lora_weights(tmp_path, weight_name=file.name)
+    assert torch.allclose(make(theirs), ours, atol=1e-5)
+
+
+def test_swapped_weights_come_back(tuner_of):
+    tuner = tuner_of()
+    before = {name: w.detach().clone() for name, w in adapter(tuner.pipe).items()}
+    with swapped(tuner.pipe, {name: torch.ones_like(w) for name, w in before.items()}):
+        assert all((w == 1).all() for w in adapter(tuner.pipe).values())
+    assert same(before, {name: w.detach() for name, w in adapter(tuner.pipe).items()})
+
+
+def test_a_whole_run_leaves_adapter_card_curves_and_sheets(tuner_of, tmp_path):
+    tuner = tuner_of(tmp_path)
+    recipe = TuneRecipe(tune=settings_of(judge={"bright": 1.0}))
+    ended = follow(tuner, recipe, tuner.cases[:1], Scorer({"bright": bright}), {"model": "tiny"})
+    files = Files(tmp_path)
+    assert ended == "ran to the end"
+    assert files.adapter.is_file()
+    assert "bright" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
+    assert sorted(path.stem for path in (tmp_path / "sheets").iterdir()) == ["000000", "000002", "000004"]
+    kinds = [json.loads(line)["kind"] for line in files.log.read_text().splitlines()]
+    assert kinds.count("iteration") == 4
+    assert kinds.count("evaluation") == 3
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tuner_of, tmp_path):
+    recipe = TuneRecipe(tune=settings_of())
+    for folder, stop in (("whole", None), ("parts", 3)):
+        tuner = tuner_of(tmp_path / folder)
+        if stop:
+            step, count = tuner.step, 0
+
+            def dying(step=step):
+                nonlocal count
+                count += 1
+                if count == 4:
+                    raise KeyboardInterrupt
+                return step()
+
+            tuner.step = dying
+            with pytest.raises(KeyboardInterrupt):
+                follow(tuner, recipe, tuner.cases[:1], None, {})
+            tuner = tuner_of(tmp_path / folder)
+        follow(tuner, recipe, tuner.cases[:1], None, {})
+    whole, parts = Files(tmp_path / "whole"), Files(tmp_path / "parts")
+    assert whole.adapter.read_bytes() == parts.adapter.read_bytes()
+    timeless = [
+        [
+            {k: v for k, v in json.loads(line).items() if not k.startswith("seconds")}
+            for line in f.read_text().splitlines()
+        ]
+        for f in (whole.log, parts.log)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_fooled_rewards_stop_a_run_before_the_judge_has_lost_much():
+    """A proxy with an exploit: it keeps rising while what it stands for turns at iteration 5."""
+    proxy = [0.1 * i for i in range(12)]
+    judge = [0.1 * i if i <= 5 else 0.5 - 0.04 * (i - 5) for i in range(12)]
+    words = [course(judge[: i + 1], proxy[: i + 1], patience=3) for i in range(12)]
+    assert words[5] == "best"
+    assert words[6:8] == ["on", "on"]
+    assert words[8] == "stop"
+    assert judge[8] > 0.75 * max(judge)
+    falling = [0.5 - 0.01 * i for i in range(12)]  # both fall: nothing is fooled
+    assert "stop" not in [course(judge[: i + 1], falling[: i + 1], 3) for i in range(12)]
+
+
+def test_a_reward_that_raises_midway_leaves_the_last_checkpoint(tuner_of, tmp_path):
+    calls = []
+
+    def fragile(frames, **_):
+        calls.append(1)
+        if len(calls) > 5:
+            raise ZeroDivisionError("division by zero")
+        return bright(frames)
+
+    recipe = TuneRecipe(tune=settings_of(evaluate_every=100))
+    tuner = tuner_of(tmp_path, rewards={"bright": fragile}, evaluate_every=100, iterations=20)
+    with pytest.raises(RecipeError, match="bright failed: division by zero"):
+        follow(tuner, recipe, tuner.cases[:1], None, {})
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found.iteration == 4
+    assert tuner_of(tmp_path, iterations=20).iteration == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (torch.zeros(3), "shape"),
+        (torch.zeros(4, 1), "shape"),
+        ("good", "one number a clip"),
+        (None, "one number a clip"),
+        ([1.0, 2.0], "shape"),
+    ],
+)
+def test_a_reward_of_the_wrong_shape_is_named(given, words):
+    with pytest.raises(RecipeError, match=words) as caught:
+        call_reward("mine", lambda **_: given, {"frames": torch.zeros(4)}, 4)
+    assert "mine" in str(caught.value)
+
+
+def test_none_and_nan_and_infinity_mean_not_judged():
+    found = call_reward("mine", lambda **_: [None, float("nan"), float("inf"), 1.0], {}, 4)
+    assert found.isnan().tolist() == [True, True, True, False]
+
+
+def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
+    with pytest.raises(RecipeError, match=r"wants .smell.*frames"):
+        call_reward("mine", lambda smell: smell, {"frames": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_generation": 4}, "num_generation"),
+        ({"num_generations": 1}, "greater than or equal to 2"),
+        ({"eta": 0.0}, "explores nothing"),
+        ({"dropout": 0.1}, "must be 0"),
+        ({"objective": "ddpo", "eta": 0.5}, "preset fixes"),
+        ({"window": 9, "steps": (4, 8)}, "does not fit"),
+        ({"rewards": {"bright": 0.0}}, "above 0"),
+        ({"objective": "ppo"}, "objective"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        settings_of(**changes)
+
+
+def test_dropout_trips_the_guard_before_anything_is_trained(tuner_of):
+    tuner = tuner_of(family="wan21", cases=1)
+    for module in tuner.pipe.transformer.modules():
+        if hasattr(module, "lora_dropout") and len(module.lora_dropout):
+            module.lora_dropout["argen"] = torch.nn.Dropout(0.5)
+    for weight in tuner.weights.values():
+        weight.data.normal_(0, 0.3)
+    tuner.pipe.transformer.train()
+    before = state(tuner)
+    with pytest.raises(RecipeError, match="nothing was trained"):
+        tuner.step()
+    assert same(before, state(tuner))
+
+
+def test_fewer_jobs_than_prompts_are_refused(tuner_of):
+    with pytest.raises(RecipeError, match="only 2 jobs"):
+        tuner_of(prompts=4)
+
+
+def test_targets_that_name_no_layer_are_refused(tuner_of):
+    with pytest.raises(RecipeError, match="ends with nowhere"):
+        tuner_of(targets=("nowhere",))
+
+
+def test_a_changed_recipe_does_not_go_on(tmp_path):
+    recipe = TuneRecipe(tune=settings_of())
+    check_recipe(tmp_path, recipe.deciding())
+    check_recipe(tmp_path, TuneRecipe(tune=settings_of(iterations=9)).deciding())  # longer is fine
+    with pytest.raises(RecipeError, match=r"tune\.learning_rate: 0\.01 -> 0\.1"):
+        check_recipe(tmp_path, TuneRecipe(tune=settings_of(learning_rate=0.1)).deciding())
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
+    for iteration in (1, 2):
+        save_checkpoint(
+            tmp_path, Checkpoint(iteration, {"x": torch.full((3,), float(iteration))}, {"notes": {}})
+        )
+    (tmp_path / "checkpoints" / "000002" / "state.safetensors").write_bytes(b"torn")
+    assert load_checkpoint(tmp_path).iteration == 1
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert load_checkpoint(tmp_path) is None
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from argen.tuning.checkpoint import Checkpoint, save_checkpoint
+i = 0
+while True:
+    i += 1
+    save_checkpoint(Path(sys.argv[1]), Checkpoint(i, {"x": torch.full((200_000,), float(i))}, {"notes": {}}))
+    print(i, flush=True)
+"""
+
+
+def test_a_kill_during_a_checkpoint_leaves_one_that_loads(tmp_path):
+    for after in (2, 5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(after):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        found = load_checkpoint(tmp_path)
+        assert found is not None
+        assert (found.tensors["x"] == found.iteration).all()
