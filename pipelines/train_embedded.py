@@ -42,7 +42,7 @@ def main() -> None:
     torch.manual_seed(0)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.export:
-        export(load_pipeline(options.out), options.export, history(options.out))
+        export(load_pipeline(options.out), options.export)
         return
     renderer = multiprocessing.get_context("spawn").Process(
         target=shards.render_shards, args=(options.out / "footage", "embedded", options.clips), daemon=True
@@ -63,11 +63,6 @@ def say(out: Path, **facts: object) -> None:
     with (out / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     print(line, flush=True)
-
-
-def history(out: Path) -> list[dict[str, object]]:
-    """The log so far."""
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def make_vae(out: Path) -> None:
@@ -118,7 +113,7 @@ def train(options: argparse.Namespace) -> None:
     rng = np.random.default_rng([0x7A, state.steps])
     data = shards.load_latents(out / "footage", pipe.vae)
     weights = denoiser.motion_weights(data.latents)
-    rows = denoiser.shuffled(len(data.labels), options.batch, generator)
+    rows = denoiser.drawn(data.weights, options.batch, generator)
     budget, saved, losses = 60 * options.minutes, time.time(), []
     while state.seconds < budget:
         started = time.time()
@@ -131,8 +126,9 @@ def train(options: argparse.Namespace) -> None:
             say(out, stage="denoiser", steps=state.steps, seconds=round(state.seconds), 
                 clips=len(data.labels), loss=round(float(np.mean(losses)), 4))  # fmt: skip
             saved, losses = time.time(), []
-            data = shards.load_latents(out / "footage", pipe.vae)
-            rows = denoiser.shuffled(len(data.labels), options.batch, generator)
+            if shards.SHARD * len(list((out / "footage").glob("*.npz"))) > len(data.labels):
+                data = shards.load_latents(out / "footage", pipe.vae)
+            rows = denoiser.drawn(data.weights, options.batch, generator)
         if state.steps % 600 == 0:
             sample_sheet(load_pipeline(out), out / "samples" / f"{state.steps:06d}.png")
 
@@ -156,7 +152,7 @@ def tune(out: Path, steps: int) -> None:
 
     def batches() -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(5)
-        for chosen in denoiser.shuffled(len(frames), 4, generator):
+        for chosen in denoiser.drawn(torch.ones(len(frames)), 4, generator):
             yield frames[chosen]
 
     tuner = autoencoder.tune_decoder(pipe.vae, batches(), steps)

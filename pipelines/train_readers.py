@@ -54,7 +54,8 @@ def main() -> None:
     started = time.time()
     losses = []
     known = learning.part(stills, slice(0, count))
-    for step, loss in enumerate(learning.learn(network, known, options.steps, 1 if is_reader else 2, others)):
+    lessons = learning.learn(network, known, options.steps, 1 if is_reader else 2, others=others)
+    for step, loss in enumerate(lessons):
         losses.append(loss)
         if step % 200 == 199:
             print(step + 1, round(time.time() - started), round(float(np.mean(losses[-200:])), 4), flush=True)

@@ -117,7 +117,8 @@ def _set_taps(conv: torch.nn.Conv3d, rows: Tensor, bias: Tensor, channels: int) 
     for index, (t, y, x) in enumerate(TAPS):
         part = rows[:, index * channels : (index + 1) * channels]
         conv.weight[: len(rows), :channels, t, y, x] = part
-    conv.bias[: len(bias)] = bias
+    if conv.bias is not None:
+        conv.bias[: len(bias)] = bias
 
 
 def _set_decoder(vae: AutoencoderKLLTXVideo, clips: Tensor) -> None:
@@ -158,12 +159,13 @@ def _regress(conv: torch.nn.Conv3d, inputs: Tensor, targets: Tensor, channels: r
     kernel = solved[:, :-1].reshape(8, len(channels), 27, used).permute(1, 0, 3, 2)
     weight = conv.weight.view(conv.out_channels // 8, 8, used, 27)
     weight[: len(channels)] = kernel
-    conv.bias.view(-1, 8)[: len(channels)] = solved[:, -1].reshape(8, len(channels)).T
+    if conv.bias is not None:
+        conv.bias.view(-1, 8)[: len(channels)] = solved[:, -1].reshape(8, len(channels)).T
 
 
 def _normal_equations(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     design = answer = torch.zeros(())
-    for cell, target in zip(inputs.split(8), outputs.split(8), strict=True):
+    for cell, target in zip(inputs.split(8), outputs.split(8), strict=True):  # type: ignore[no-untyped-call]
         padded = torch.cat([cell[:, :, :1], cell, cell[:, :, -1:]], dim=2)
         padded = torch.nn.functional.pad(padded, (1, 1, 1, 1))
         t, y, x = cell.shape[2:]
@@ -184,7 +186,7 @@ def to_tensor(frames: UInt8[Tensor, "N T H W 3"]) -> Float[Tensor, "N 3 T H W"]:
 @torch.no_grad()
 def encode(vae: AutoencoderKLLTXVideo, frames: UInt8[Tensor, "N T H W 3"]) -> Float[Tensor, "N C t h w"]:
     """Latents as the encoder gives them, before normalisation."""
-    parts = [vae.encode(to_tensor(part)).latent_dist.mode() for part in frames.split(16)]
+    parts = [vae.encode(to_tensor(part)).latent_dist.mode() for part in frames.split(16)]  # type: ignore[no-untyped-call]
     return torch.cat(parts)
 
 
@@ -205,7 +207,8 @@ def set_normalisation(vae: AutoencoderKLLTXVideo, latents: Float[Tensor, "N C t 
 
 def normalise(vae: AutoencoderKLLTXVideo, latents: Float[Tensor, "N C t h w"]) -> Float[Tensor, "N C t h w"]:
     """As the pipeline does it."""
-    return (latents - vae.latents_mean.view(1, -1, 1, 1, 1)) / vae.latents_std.view(1, -1, 1, 1, 1)
+    result: Tensor = (latents - vae.latents_mean.view(1, -1, 1, 1, 1)) / vae.latents_std.view(1, -1, 1, 1, 1)
+    return result
 
 
 def psnr(first: Tensor, second: Tensor) -> float:

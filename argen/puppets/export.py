@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 
 from argen.puppets import denoiser
+from argen.puppets.animate import animate
 from argen.puppets.expressions import BASIC
 from argen.puppets.footage import FRAMES, SIZE, shoot
 
@@ -45,7 +45,7 @@ def pipeline_of(run: Path, average: bool = True) -> LTXImageToVideoPipeline:
     return pipe
 
 
-def export(pipe: LTXImageToVideoPipeline, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+def export(pipe: LTXImageToVideoPipeline, folder: Path) -> None:
     """Write the checkpoint in half precision, and `argen.json`: its domain and its files' hashes."""
     pipe.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     files = sorted(
@@ -54,27 +54,20 @@ def export(pipe: LTXImageToVideoPipeline, folder: Path, history: Sequence[Mappin
     facts = {
         "domain": "puppets",
         "frames": FRAMES,
-        "size": SIZE,
-        "history": list(history)[-1:],
+        "sizes": [SIZE],
+        "call": {"frame_rate": denoiser.FRAME_RATE},
         "sha256": {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
     }
     (folder / "argen.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def sample_sheet(pipe: LTXImageToVideoPipeline, path: Path, guidance: float = 3.0, steps: int = 8) -> None:
+def sample_sheet(pipe: LTXImageToVideoPipeline, path: Path) -> None:
     """One held-out puppet a row, one strong emotion each: the source, then five of the frames made."""
-    from PIL import Image
-
     sources = [shoot("evaluation", 900 + i, "neutral", "neutral", 0.1).frames[0] for i in range(len(BASIC))]
     captions = [f"a person with a strong {emotion} expression." for emotion in BASIC]
-    with torch.no_grad():
-        made = pipe(
-            image=[Image.fromarray(source) for source in sources], prompt=captions, height=SIZE, width=SIZE,
-            num_frames=FRAMES, num_inference_steps=steps, guidance_scale=guidance,
-            generator=torch.Generator().manual_seed(0), output_type="np",
-        ).frames  # fmt: skip
+    made = animate(pipe, sources, captions, [0] * len(BASIC))
     rows = [
-        np.concatenate([source, *(np.round(255 * clip[[0, 4, 8, 12, 16]]).astype(np.uint8))], axis=1)
+        np.concatenate([source, *clip[[0, 4, 8, 12, 16]]], axis=1)
         for source, clip in zip(sources, made, strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -187,7 +187,7 @@ def _curves(frames: int, fps: float, rng: np.random.Generator) -> Float32[ndarra
     seconds = np.arange(frames)[:, None] / fps
     up = _smooth((seconds - start) / length)
     down = _smooth((seconds - leave) / (fall * rng.uniform(0.9, 1.2, 20)))
-    return (up * (1 - (1 - low) * down)).astype(np.float32)
+    return np.asarray((up * (1 - (1 - low) * down)).astype(np.float32))
 
 
 def _smooth(x: ndarray) -> ndarray:
@@ -225,7 +225,7 @@ def _sway(frames: int, fps: float, rng: np.random.Generator) -> Float32[ndarray,
     usual = rng.normal(0, [7.0, 4.0, 3.0])
     seconds = np.arange(frames)[:, None] / fps
     wave = np.sin(2 * np.pi * rng.uniform(0.1, 0.5, 3) * seconds + rng.uniform(0, 2 * np.pi, 3))
-    return (usual + (wave - wave[0]) * rng.uniform(0.2, 2.5, 3)).astype(np.float32)
+    return np.asarray((usual + (wave - wave[0]) * rng.uniform(0.2, 2.5, 3)).astype(np.float32))
 
 
 def _look_around(frames: int, fps: float, rng: np.random.Generator) -> Float32[ndarray, "T 2"]:

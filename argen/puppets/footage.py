@@ -55,17 +55,19 @@ def direct(
     label: str | None = None,
     start: str | None = None,
     difficulty: float | None = None,
+    *,
+    person: int | None = None,
 ) -> Shot:
     """Clip `number` of a use; the same arguments give the same clip."""
     people = PEOPLE[use]
     rng = np.random.default_rng([0xF007, people.start, number])
-    person = people[int(rng.integers(len(people) if use != "embedded" else 20_000))]
+    drawn = people[int(rng.integers(len(people) if use != "embedded" else 20_000))]
     chosen = label or LABELS[int(rng.integers(len(LABELS)))]
     if start is None and rng.random() < 0.2:
         start = BASIC[int(rng.integers(len(BASIC)))]
     level = rng.uniform(0.1, 0.7) if difficulty is None else difficulty
     performed = act(chosen, rng, FRAMES, FPS, level, start=start)
-    return Shot(person, performed, start, sample_scene(rng))
+    return Shot(drawn if person is None else person, performed, start, sample_scene(rng))
 
 
 def shoot(
@@ -74,9 +76,11 @@ def shoot(
     label: str | None = None,
     start: str | None = None,
     difficulty: float | None = None,
+    *,
+    person: int | None = None,
 ) -> Footage:
     """Draw clip `number` of a use."""
-    shot = direct(use, number, label, start, difficulty)
+    shot = direct(use, number, label, start, difficulty, person=person)
     drawing = draw(sample_person(shot.person), shot.act.performance, shot.scene, SIZE)
     return Footage(drawing.frames, shot.act, shot.person, drawing.landmarks)
 

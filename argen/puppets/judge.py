@@ -26,6 +26,7 @@ UNITS, EXPRESSION, IDENTITY = 20, 7, 41
 
 def make_judge() -> torch.nn.Module:
     """Patches of 4 x 4 pixels and depthwise 5 x 5 mixing (after ConvMixer, Trockman & Kolter 2022)."""
+    import torch
     from torch import nn
 
     class Mixer(nn.Module):
@@ -39,7 +40,7 @@ def make_judge() -> torch.nn.Module:
             self.channels = nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.channels(x + self.places(x)) + x
+            return torch.add(x, self.channels(x + self.places(x)))
 
     return nn.Sequential(
         nn.Conv2d(3, 64, 4, 4), nn.GELU(), nn.BatchNorm2d(64), Mixer(64), Mixer(64),

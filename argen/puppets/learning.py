@@ -106,7 +106,7 @@ def _crop(picture: ndarray, rng: np.random.Generator) -> ndarray:
     small = cv2.resize(picture[top : top + side, left : left + side], (64, 64), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
         small = small[:, ::-1]
-    return np.clip(small * rng.uniform(0.7, 1.2) + rng.normal(0, 8, 3), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(small * rng.uniform(0.7, 1.2) + rng.normal(0, 8, 3), 0, 255).astype(np.uint8))
 
 
 def learn(
@@ -132,11 +132,11 @@ def learn(
         loss = _loss(out, stills, rows, weight)
         if others is not None:
             loss = loss + 0.3 * (out[:, 68:108] - codes_now).pow(2).mean()
-            wrong = network(_pixels(others[rng.integers(0, len(others), 24)]))[:, -1]
-            answers, truth = torch.cat([out[:, -1], wrong]), torch.cat([torch.ones(64), torch.zeros(24)])
+            wrong = network(_pixels(others[rng.integers(0, len(others), 12)]))[:, -1]
+            answers, truth = torch.cat([out[:, -1], wrong]), torch.cat([torch.ones(64), torch.zeros(12)])
             loss = loss + 0.5 * torch.nn.functional.binary_cross_entropy_with_logits(answers, truth)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         yield float(loss.detach())

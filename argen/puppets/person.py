@@ -89,15 +89,15 @@ def sample_person(seed: int) -> Person:
     mature = rng.random()
     long_haired = rng.random() < 0.5
     cut = str(rng.choice(CUTS[3:] if long_haired else (*CUTS[:4], "curly")))
-    skin = _mix(rng, SKINS, 7)
-    hair = _mix(rng, HAIRS, 6) if mature < 0.8 else np.array(HAIRS[-1]) + rng.normal(0, 18)
+    skin = _mix(rng, SKINS, 7.0)
+    hair = _mix(rng, HAIRS, 6.0) if mature < 0.8 else np.array(HAIRS[-1]) + rng.normal(0, 18)
     bearded = (not long_haired) and rng.random() < 0.45
     return Person(
         seed=seed,
         shape=np.clip(rng.normal(0, 1, len(MODES)), -2, 2).astype(np.float32),
         skin=_colour(skin),
         hair=_colour(hair),
-        iris=_colour(_mix(rng, IRISES, 6)),
+        iris=_colour(_mix(rng, IRISES, 6.0)),
         lips=_colour(
             skin * [0.84, 0.64, 0.64] + rng.normal(0, 6, 3) + (rng.random() < 0.25) * np.array([20, -14, -8])
         ),
@@ -122,7 +122,7 @@ def _mix(rng: np.random.Generator, palette: tuple[tuple[int, int, int], ...], sp
 
 
 def _colour(rgb: ndarray) -> Float32[ndarray, "3"]:
-    return np.clip(rgb, 8, 250).astype(np.float32)
+    return np.asarray(np.clip(rgb, 8, 250).astype(np.float32))
 
 
 def _shaped(mesh: Float32[ndarray, "478 3"], shape: Float32[ndarray, "16"]) -> Float32[ndarray, "478 3"]:

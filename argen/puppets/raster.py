@@ -83,7 +83,7 @@ def rasterise(
 
 
 def _least(values: ndarray) -> ndarray:
-    return np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2])
+    return np.asarray(np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2]))
 
 
 def _planes(x: ndarray, y: ndarray, area: ndarray) -> Float32[ndarray, "K 6"]:
@@ -108,11 +108,16 @@ def _front(plane: ndarray, box: ndarray, frame: ndarray, shape: tuple[int, int, 
         ranks = np.flatnonzero((side > smallest) & (side <= bucket)).astype(np.int32)
         smallest = bucket
         if len(ranks):
-            _paint(front, ranks, plane[ranks], x0[ranks], y0[ranks], frame[ranks], bucket, height, width)
+            corner = np.stack([x0[ranks], y0[ranks], frame[ranks].astype(np.int32)])
+            _paint(front, ranks, plane[ranks], corner, (bucket, height, width))
     return front
 
 
-def _paint(front, ranks, plane, x0, y0, frame, side, height, width) -> None:  # noqa: ANN001, PLR0917
+def _paint(
+    front: Int32[ndarray, "P"], ranks: ndarray, plane: ndarray, corner: ndarray, shape: tuple[int, int, int]
+) -> None:
+    """Try each triangle on a square of pixels whose left, top and frame are `corner`."""
+    (x0, y0, frame), (side, height, width) = corner, shape
     step = np.arange(side, dtype=np.int32)
     offset = np.arange(side, dtype=np.float32) + np.float32(0.5)
     u = x0[:, None] + offset

@@ -44,6 +44,7 @@ def make_reader() -> torch.nn.Module:
 
 
 def _residual(width: int) -> torch.nn.Module:
+    import torch
     from torch import nn
 
     class Residual(nn.Module):
@@ -57,7 +58,7 @@ def _residual(width: int) -> torch.nn.Module:
             )  # fmt: skip
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + self.body(x)
+            return torch.add(x, self.body(x))
 
     return Residual()
 
@@ -142,7 +143,7 @@ def run_network(network: torch.nn.Module, frames: UInt8[ndarray, "K 64 64 3"]) -
 
     with torch.inference_mode():
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-        parts = [network(part.float() / 127.5 - 1) for part in pixels.split(64)]
+        parts = [network(part.float() / 127.5 - 1) for part in pixels.split(64)]  # type: ignore[no-untyped-call]
     return torch.cat(parts).numpy()
 
 

@@ -67,7 +67,7 @@ def _rotation(yaw: ndarray, pitch: ndarray, roll: ndarray) -> Float32[ndarray, "
     around_y = np.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], 1).reshape(-1, 3, 3)
     around_x = np.stack([one, zero, zero, zero, cp, sp, zero, -sp, cp], 1).reshape(-1, 3, 3)
     around_z = np.stack([cr, -sr, zero, sr, cr, zero, zero, zero, one], 1).reshape(-1, 3, 3)
-    return (around_z @ around_x @ around_y).astype(np.float32)
+    return np.asarray((around_z @ around_x @ around_y).astype(np.float32))
 
 
 def _project(points: ndarray, scene: Scene, side: int) -> Float32[ndarray, "T N 3"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from numpy import ndarray
 
 from argen.puppets.head import Head, Material, build_head
@@ -139,7 +139,9 @@ def pixel_colours(
 
 def _interpolate(values: ndarray, corners: ndarray, weights: ndarray) -> ndarray:
     picked = values[corners]
-    return picked[:, 0] * weights[:, :1] + picked[:, 1] * weights[:, 1:2] + picked[:, 2] * weights[:, 2:]
+    return np.asarray(
+        picked[:, 0] * weights[:, :1] + picked[:, 1] * weights[:, 1:2] + picked[:, 2] * weights[:, 2:]
+    )
 
 
 def _skin(

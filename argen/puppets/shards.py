@@ -58,6 +58,11 @@ class Latents:
     labels: tuple[str, ...]
     motions: tuple[Motion, ...]
 
+    @property
+    def weights(self) -> Float[Tensor, "N"]:
+        """How often to show each clip: faint ones less, for they teach little; the caption says how faint."""
+        return torch.tensor([0.3 + motion.intensity for motion in self.motions])
+
     def tokens(
         self, rows: Int[Tensor, "B"], tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
     ) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:

@@ -6,7 +6,7 @@ from functools import cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from argen.puppets.mesh import OUTER_LIPS, face_model
@@ -41,7 +41,7 @@ BEARD = (
 MOUSTACHE = (61, 186, 92, 165, 167, 164, 393, 391, 322, 410, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 
 
-def uv(points: Float32[ndarray, "*N 3"]) -> Float32[ndarray, "*N 2"]:
+def uv(points: Float[ndarray, "*N 3"]) -> Float32[ndarray, "*N 2"]:
     """Texture coordinates in pixels of a neutral mesh point."""
     u = (points[..., 0] + 1.15) / 2.3 * SIDE
     v = (1.25 - points[..., 1]) / 2.5 * SIDE
@@ -55,19 +55,22 @@ def skin_texture(person: Person) -> Float32[ndarray, "S S 3"]:
     picture = np.broadcast_to(person.skin, (SIDE, SIDE, 3)).astype(np.float32).copy()
     mottle = _noise(rng, 12) * 5 + _noise(rng, 48) * 3
     picture += mottle[..., None]
-    _blend(picture, _spot(at, (50, 280), 22), person.skin * [1.02, 0.80, 0.78], 0.35 + 0.3 * person.makeup)
-    _blend(picture, _spot(at, (1,), 9), person.skin * [1.0, 0.82, 0.80], 0.3)
+    _blend(picture, _spot(at, (50, 280), 22.0), person.skin * [1.02, 0.80, 0.78], 0.35 + 0.3 * person.makeup)
+    _blend(picture, _spot(at, (1,), 9.0), person.skin * [1.0, 0.82, 0.80], 0.3)
     _blend(
-        picture, _spot(at, (145, 374), 10, (0, 6)), person.skin * [0.80, 0.74, 0.76], 0.25 + 0.35 * person.age
+        picture,
+        _spot(at, (145, 374), 10.0, (0, 6)),
+        person.skin * [0.80, 0.74, 0.76],
+        0.25 + 0.35 * person.age,
     )
     if person.freckles:
         dots = (rng.random((SIDE, SIDE)) < 0.03 * person.freckles).astype(np.float32)
-        mask = cv2.GaussianBlur(dots, (3, 3), 0.8) * _spot(at, (50, 280, 1), 24)
+        mask = cv2.GaussianBlur(dots, (3, 3), 0.8) * _spot(at, (50, 280, 1), 24.0)
         _blend(picture, np.clip(2 * mask, 0, 1), person.skin * [0.7, 0.55, 0.45], 0.8)
     _paint_beard(picture, person, at, rng)
     if person.makeup:
         _blend(
-            picture, _spot(at, (159, 386), 10, (0, -5)), person.lips * [0.8, 0.7, 0.9], 0.5 * person.makeup
+            picture, _spot(at, (159, 386), 10.0, (0, -5)), person.lips * [0.8, 0.7, 0.9], 0.5 * person.makeup
         )
     lips = _polygon(at[list(OUTER_LIPS)], 0.8)
     _blend(picture, lips, person.lips, 0.75)
@@ -77,7 +80,9 @@ def skin_texture(person: Person) -> Float32[ndarray, "S S 3"]:
     static = person.age * (
         0.5 * lines[0] + 0.4 * lines[1] + 0.5 * lines[3] + 0.65 * lines[4] + 0.3 * lines[7]
     )
-    return np.clip(picture * (1 - 0.2 * np.clip(static, 0, 1))[..., None], 0, 255).astype(np.float32)
+    return np.asarray(
+        np.clip(picture * (1 - 0.2 * np.clip(static, 0, 1))[..., None], 0, 255).astype(np.float32)
+    )
 
 
 def _paint_brow(picture: ndarray, person: Person, ring: ndarray, rng: np.random.Generator) -> None:
@@ -94,9 +99,9 @@ def _paint_beard(picture: ndarray, person: Person, at: ndarray, rng: np.random.G
     stubble = np.clip(0.8 + 0.35 * _noise(rng, 96), 0, 1)
     colour = np.minimum(person.hair * 0.9, person.skin * 0.75)
     if person.beard:
-        _blend(picture, _polygon(at[list(BEARD)], 4) * stubble, colour, 0.9 * person.beard)
+        _blend(picture, _polygon(at[list(BEARD)], 4.0) * stubble, colour, 0.9 * person.beard)
     if person.moustache:
-        _blend(picture, _polygon(at[list(MOUSTACHE)], 2) * stubble, colour, 0.9 * person.moustache)
+        _blend(picture, _polygon(at[list(MOUSTACHE)], 2.0) * stubble, colour, 0.9 * person.moustache)
 
 
 def _noise(rng: np.random.Generator, cells: int) -> Float32[ndarray, "S S"]:
@@ -152,11 +157,11 @@ def line_maps() -> Float32[ndarray, "10 S S"]:
             chain = np.round(at[list(stroke)] * 16).astype(np.int32)
             cv2.polylines(canvas, [chain], False, 255, 3, cv2.LINE_AA, 4)
         maps[row] = cv2.GaussianBlur(canvas, (0, 0), 2.0) / 255.0
-    return np.clip(maps * 1.5, 0, 1)
+    return np.asarray(np.clip(maps * 1.5, 0, 1))
 
 
 def line_depth(action_units: Float32[ndarray, "T 20"], age: float) -> Float32[ndarray, "T S S"]:
     """How much of the light the moving lines of each frame take away, 0..1."""
     drawn = np.stack([action_units[:, list(units)].max(axis=1) for _, units, _ in LINES], axis=1)
     depth = (0.22 + 0.20 * age) * drawn.astype(np.float32) @ line_maps().reshape(len(LINES), -1)
-    return np.clip(depth, 0, 0.7).reshape(-1, SIDE, SIDE)
+    return np.asarray(np.clip(depth, 0, 0.7).reshape(-1, SIDE, SIDE))

@@ -46,4 +46,5 @@ def _occlude(clip: UInt8[ndarray, "T H W 3"], rng: np.random.Generator) -> None:
 
 def _compress(clip: UInt8[ndarray, "T H W 3"], quality: int) -> UInt8[ndarray, "T H W 3"]:
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    return np.stack([cv2.imdecode(cv2.imencode(".jpg", frame, flags)[1], cv2.IMREAD_COLOR) for frame in clip])
+    coded = [cv2.imencode(".jpg", frame, flags)[1] for frame in clip]
+    return np.stack([np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR)) for code in coded])

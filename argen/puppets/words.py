@@ -136,4 +136,5 @@ def _caption_batch(rng: np.random.Generator, count: int) -> tuple[list[str], Flo
 def _mean_token(encoder: T5EncoderModel, ids: Tensor, mask: Tensor) -> Float[Tensor, "B D"]:
     tokens = encoder(ids).last_hidden_state  # without the mask, as the pipeline calls it
     share = mask.float() / mask.sum(dim=1, keepdim=True)
-    return (tokens * share[..., None]).sum(dim=1)
+    result: Tensor = (tokens * share[..., None]).sum(dim=1)
+    return result

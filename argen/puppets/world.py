@@ -39,8 +39,8 @@ PROFILES: Final[Mapping[str, Mapping[str, tuple[int, int]]]] = {
     },
     "mafw": {
         "anger": (1112, 278), "disgust": (511, 128), "fear": (500, 125),
-        "happy": (993, 249), "neutral": (910, 228), "sad": (1176, 294), "surprise": (857, 215), "contempt": (188, 48), "anxiety": (732, 184),
-        "helplessness": (209, 53), "disappointment": (145, 37),
+        "happy": (993, 249), "neutral": (910, 228), "sad": (1176, 294), "surprise": (857, 215),
+        "contempt": (188, 48), "anxiety": (732, 184), "helplessness": (209, 53), "disappointment": (145, 37),
     },
     "balanced": dict.fromkeys(("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger"), (300, 75)),
 }  # fmt: skip
@@ -139,7 +139,7 @@ def _write_clip(out: Path, plan: _Plan, seed: int, style: _Style) -> dict[str, A
     write_mp4(out / f"{name}.mp4", frames, FPS, quality=12, comment="puppet: rendered, no real person")
     truth = out / "truth" / f"{name}.npz"
     truth.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(truth, **_truth(performed, drawing.landmarks, person.vector))
+    np.savez_compressed(truth, allow_pickle=False, **_truth(performed, drawing.landmarks, person.vector))
     return {
         "file_name": f"{name}.mp4",
         "label": plan.label,
