@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -186,8 +187,12 @@ def _recipe_resolves(run: Row, find_weights: FindWeights | None) -> Iterator[Pro
         first = error.errors()[0]
         yield Problem("run.json", f"its recipe is no longer valid: {first['loc']}: {first['msg']}")
         return
-    if recipe.hash != run.get("recipe_hash"):
-        yield Problem("run.json", f"its recipe hashes to {recipe.hash}, not to {run.get('recipe_hash')}")
+    stored = json.dumps(
+        run.get("recipe", {}), sort_keys=True
+    )  # as stored: settings may have been added since
+    made = hashlib.sha256(stored.encode()).hexdigest()[:12]
+    if made != run.get("recipe_hash"):
+        yield Problem("run.json", f"its recipe was edited: it hashes to {made}, not {run.get('recipe_hash')}")
     for path in (recipe.generate.adapter, recipe.face.landmarker, recipe.face.weights):
         if path is not None and not path.exists():
             yield Problem("run.json", f"{path}: named by the recipe, but no longer there")

@@ -1,16 +1,13 @@
-"""Decode and encode clips. Memory stays flat with a clip's length: no more is decoded than is asked for."""
+"""Decode clips. Memory stays flat with a clip's length: no more is decoded than is asked for."""
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +17,13 @@ from numpy import ndarray
 from PIL import Image
 
 from argen.dataset.clip import Clip
+from argen.dataset.encode import ffmpeg, write_mp4, write_stream
 from argen.dataset.stills import fit, frame_files, image_size, read_image
-from argen.errors import EnvironmentFault, UnreadableClip
+from argen.errors import UnreadableClip
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["ClipInfo", "ffmpeg", "iter_frames", "probe", "read_frames", "spread", "write_mp4", "write_stream"]
 
 STILL_FPS = 25.0
 """Rate given to frame folders and stills, which have none of their own."""
@@ -79,10 +79,10 @@ def iter_frames(clip: Clip, size: int | None = None) -> Iterator[UInt8[ndarray, 
     """Every frame in order, a few in memory at a time. Raises UnreadableClip with the reason."""
     if clip.kind == "video":
         video = _open(clip.path)
-        if video.by_ffmpeg:
-            yield from video.piped(range(video.info.frames), size)
-            return
         for start in range(0, video.info.frames, CHUNK):
+            if video.by_ffmpeg:
+                yield from video.piped(range(start, video.info.frames), size)
+                return
             yield from video.read(list(range(start, min(start + CHUNK, video.info.frames))), size)
         return
     shape: tuple[int, ...] | None = None
@@ -90,75 +90,6 @@ def iter_frames(clip: Clip, size: int | None = None) -> Iterator[UInt8[ndarray, 
         frame = read_image(file, size, shape)
         shape = frame.shape[:2]
         yield frame
-
-
-def write_mp4(
-    path: Path, frames: UInt8[ndarray, "T H W 3"], fps: float, quality: int = 18, comment: str = ""
-) -> None:
-    """Encode as H.264, the same bytes every time; `path` appears only when it is whole and on disk.
-
-    `quality` is x264's constant rate factor (0 lossless). Players need even sizes: an odd last row or column
-    is repeated. `comment` goes into the file's metadata; it is where a clip says that it is synthetic.
-    Raises EnvironmentFault when the disk is full or not writable.
-    """
-    part = path.with_name(path.name + ".part")
-    even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _encode(part, even, fps, quality, comment)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        _forget(part)
-
-
-def ffmpeg() -> str:
-    """The encoder that imageio-ffmpeg brings. Raises EnvironmentFault if there is none."""
-    import imageio_ffmpeg
-
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise EnvironmentFault("ffmpeg: not found; pip install --force-reinstall imageio-ffmpeg") from error
-
-
-def _encode(part: Path, frames: UInt8[ndarray, "T H W 3"], fps: float, quality: int, comment: str) -> None:
-    rate = Fraction(fps).limit_denominator(1001)
-    matrix = "smpte170m" if frames.shape[1] < 720 else "bt709"  # what players assume where a tag is ignored
-    command = [
-        *(ffmpeg(), "-y", "-loglevel", "error", "-threads", "1", "-filter_threads", "1"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{frames.shape[2]}x{frames.shape[1]}"),
-        *("-r", str(rate), "-i", "-", "-an", "-vf", f"scale=out_color_matrix={matrix}:out_range=tv"),
-        *("-c:v", "libx264", "-threads", "1", "-crf", str(quality), "-pix_fmt", "yuv420p"),
-        *("-colorspace", matrix, "-color_range", "tv"),
-        *("-map_metadata", "-1", "-metadata", f"comment={comment}"),
-        *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4", str(part)),
-    ]
-    done = subprocess.run(command, input=np.ascontiguousarray(frames).data, capture_output=True, check=False)
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-        full = any("No space left" in line for line in lines)
-        reason = os.strerror(errno.ENOSPC) + "; free some or choose another OUT" if full else lines[-1]
-        raise EnvironmentFault(f"{part.with_suffix('')}: ffmpeg could not write it: {reason}")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _forget(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except OSError as error:
-        logger.debug("%s: left behind: %s", part, error.strerror)
 
 
 class _Misfit(Exception):
@@ -194,19 +125,20 @@ class _Video:
         if self.by_ffmpeg:
             return self._piped(indices, size)
         if size is None:
-            try:
-                return self._batch(self.reader, indices)
-            except _Misfit:
-                return self._piped(indices, size)
+            return self._either(self.reader, indices, None)
         height, width = cover(self.info.height, self.info.width, size)
         if size not in self.scaled:  # decord scales while it decodes, so a huge clip is never held whole
             self.scaled[size] = self._decord(width=width, height=height)
-        try:
-            batch = self._batch(self.scaled[size], indices)
-        except _Misfit:
-            return self._piped(indices, size)
-        top, left = (height - size) // 2, (width - size) // 2
+        batch = self._either(self.scaled[size], indices, size)
+        top, left = (batch.shape[1] - size) // 2, (batch.shape[2] - size) // 2
         return np.ascontiguousarray(batch[:, top : top + size, left : left + size])
+
+    def _either(self, reader: Any, indices: Sequence[int], size: int | None) -> UInt8[ndarray, "T H W 3"]:  # noqa: ANN401
+        try:
+            return self._batch(reader, indices)
+        except _Misfit:
+            self.by_ffmpeg = True
+            return self._piped(indices, size)
 
     def _decord(self, **size: int) -> Any:  # noqa: ANN401 (decord has no types)
         decord = _import_decord()

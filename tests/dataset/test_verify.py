@@ -185,7 +185,7 @@ WRONG = {
         lambda o: edit_run(o, recipe={"generate": {"steps": "many"}}),
         "its recipe is no longer valid",
     ),
-    "a recipe that was edited": (lambda o: edit_run(o, recipe_hash="1" * 12), "its recipe hashes to"),
+    "a recipe that was edited": (lambda o: edit_run(o, recipe_hash="1" * 12), "its recipe was edited"),
     "an adapter that is gone": (
         lambda o: edit_run(o, recipe={"generate": {"adapter": "/nowhere/a.safetensors"}}),
         "named by the recipe, but no longer there",

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from argen.dataset import encode as encoding
 from argen.dataset.fingerprint import fingerprint, quick_fingerprint
-from argen.dataset.video import ffmpeg, iter_frames, probe, read_frames, spread, write_mp4
+from argen.dataset.video import ffmpeg, iter_frames, probe, read_frames, spread, write_mp4, write_stream
 from argen.errors import EnvironmentFault, UnreadableClip
 from tests.dataset.makers import clip_of, gradient, mp4_bytes, put_frames, put_image, put_video
 
@@ -83,14 +84,34 @@ def test_a_disk_that_refuses_leaves_nothing(tmp_path, monkeypatch, code):
 
 
 def test_ffmpeg_failing_is_one_line(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess(
-        [], 1, b"", b"x\nav_interleaved_write_frame(): No space left on device\n"
-    )
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho x >&2\necho 'av_write_frame(): No space left on device' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(encoding, "ffmpeg", lambda: str(fake))
     with pytest.raises(EnvironmentFault, match="No space left") as caught:
-        write_mp4(tmp_path / "a.mp4", gradient(), 25.0)
+        write_mp4(tmp_path / "a.mp4", gradient(64, 64, 64), 25.0)
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "a.mp4:") in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+def test_a_stream_is_encoded_as_the_whole_clip_is(tmp_path):
+    frames = gradient(40, 33, 32)
+    write_mp4(tmp_path / "a.mp4", frames, 12.5)
+    write_stream(tmp_path / "b.mp4", (frame for frame in frames), 12.5)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_no_frames_and_a_source_that_breaks_off_leave_nothing(tmp_path):
+    def broken():
+        yield from gradient(2)
+        raise UnreadableClip("damaged")
+
+    with pytest.raises(ValueError, match="no frames to write"):
+        write_stream(tmp_path / "a.mp4", [], 25.0)
+    with pytest.raises(UnreadableClip):
+        write_stream(tmp_path / "a.mp4", broken(), 25.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 FORMATS = {

@@ -10,7 +10,7 @@ from PIL import Image
 from argen.dataset.exporting.media import Crop
 from argen.face.track import FaceReader
 
-MARGIN = 0.25
+MARGIN = 0.15
 """Added on each side of the landmarks' box, as a share of its longer side: hair and chin stay in."""
 
 

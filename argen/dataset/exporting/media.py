@@ -15,7 +15,7 @@ from PIL import Image
 
 from argen.dataset.clip import Clip
 from argen.dataset.stills import frame_names, natural
-from argen.dataset.video import iter_frames, probe, write_mp4
+from argen.dataset.video import iter_frames, probe, write_stream
 from argen.errors import UnreadableClip
 
 Crop = Callable[[UInt8[ndarray, "T H W 3"]], UInt8[ndarray, "T S S 3"]]
@@ -53,8 +53,8 @@ def put_video(clip: Clip, path: Path, crop: Crop | None = None) -> None:
     if clip.kind == "video" and crop is None:
         link(clip.path, str(path))
         return
-    comment = "synthetic: made by ARGen" if clip.synthetic else ""
-    write_mp4(path, np.stack(list(_frames(clip, crop))), probe(clip).fps, comment=comment)
+    comment = "SYNTHETIC by ARGen" if clip.synthetic else ""
+    write_stream(path, _frames(clip, crop), probe(clip).fps, comment=comment)
 
 
 def link(source: Path | str, target: str) -> None:
