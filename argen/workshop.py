@@ -160,7 +160,7 @@ class Workshop:
         most = self._recipe.face.max_frames
         frame = read_frames(clip, most)[row]
         index = spread(probe(clip).frames, most)[row]
-        save_picture(source_picture(self._cache.parent, clip.id), frame)
+        save_picture(source_picture(self._cache.parent, clip.id), around_face(frame, track.landmarks[row]))
         return Source(clip, index, frame, track.landmarks[row], track.action_units[row], track.person)
 
     def requests(self, jobs: Sequence[Job]) -> list[tuple[Source, Request] | JobError]:
@@ -227,6 +227,20 @@ class Workshop:
     def close(self) -> None:
         """Release native resources."""
         self._reader.close()
+
+
+def around_face(
+    frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], margin: float = 0.5
+) -> UInt8[ndarray, "h w 3"]:
+    """The square around a face that lies in the frame; the whole frame where there are no landmarks."""
+    if not np.isfinite(landmarks).all():
+        return frame
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    side = min(round(float((high - low).max()) * (1 + 2 * margin)), *frame.shape[:2])
+    middle = (low + high) / 2
+    left = int(np.clip(middle[0] - side / 2, 0, frame.shape[1] - side))
+    top = int(np.clip(middle[1] - side / 2, 0, frame.shape[0] - side))
+    return np.ascontiguousarray(frame[top : top + side, left : left + side])
 
 
 def why_not(label: str, dataset: Dataset, recipe: Recipe) -> str | None:
