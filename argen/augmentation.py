@@ -28,7 +28,7 @@ from argen.face.track import FaceTrack
 from argen.gate import Verdict, fingerprint
 from argen.generate.request import Request
 from argen.manifest import Record, Status
-from argen.output import finish, save_curves
+from argen.output import finish, heat_picture, save_curves, save_picture
 from argen.plan import Job, Plan, make_plan
 from argen.report.page import write_report
 from argen.run import Run, check_place, open_run
@@ -176,6 +176,8 @@ def _keep(run: Run, workshop: Workshop, clip: _Clip, seconds: float) -> Record:
             f"SYNTHETIC by ARGen: {job.label}, job {job.id}, from {job.source}, recipe {run.recipe.hash}"
         )
         write_mp4(run.out / name, clip.frames, run.recipe.generate.fps, output.quality, comment)
+        if verdict.heat is not None:
+            save_picture(heat_picture(run.out, job.id), verdict.heat)
         save_curves(run.out / "tracks" / f"{job.id}.npz", affect.trajectory, clip.track)
     seen = clip.track.action_units[min(affect.apex, len(clip.track) - 1)]
     origin = _origin(job, clip.source.clip, run, "kept" if verdict.kept else "dropped", verdict.reason)

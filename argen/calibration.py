@@ -71,7 +71,7 @@ def calibrate_gate(dataset: Dataset, recipe: Recipe, reject: float = 0.05, most:
     reader = load_reader(recipe.face)
     scores: dict[str, list[float]] = defaultdict(list)
     try:
-        for clip in _in_turn(dataset)[:most]:
+        for clip in in_turn(dataset)[:most]:
             try:
                 frames = read_frames(clip, recipe.face.max_frames, recipe.generate.size)
             except JobError as error:
@@ -124,7 +124,7 @@ def _affect_of(track: FaceTrack) -> Affect:
     return Affect("", "", "template", units, np.zeros(units.shape[1], np.float32), still, (), "class clips")
 
 
-def _in_turn(dataset: Dataset) -> list[Clip]:
+def in_turn(dataset: Dataset) -> list[Clip]:
     """Real training clips, the classes taking turns."""
     by_label: dict[str, list[Clip]] = defaultdict(list)
     for clip in dataset.train:

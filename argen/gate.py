@@ -58,6 +58,7 @@ class Verdict:
 
     checks: tuple[Check, ...]
     detail: str = ""
+    heat: UInt8[ndarray, "H W 3"] | None = None  # the strangest frame under its heat map
 
     @property
     def kept(self) -> bool:

@@ -117,6 +117,11 @@ def source_picture(out: Path, clip_id: str) -> Path:
     return out / "cache" / "sources" / f"{hashlib.sha256(clip_id.encode()).hexdigest()[:16]}.jpg"
 
 
+def heat_picture(out: Path, job: str) -> Path:
+    """Where a run keeps the heat map of a dropped clip."""
+    return out / "cache" / "heat" / f"{job}.jpg"
+
+
 def save_picture(path: Path, frame: UInt8[ndarray, "H W 3"], longest: int = 256) -> None:
     """Keep a small JPEG of a frame."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -35,6 +35,9 @@ from argen.generate.load import load_generator
 from argen.generate.request import Generator, Request
 from argen.output import save_picture, source_picture
 from argen.plan import Job
+
+if TYPE_CHECKING:
+    from argen.anomaly.gate import FaceGate
 
 log = logging.getLogger(__name__)
 DIRECTION_DRAWS = 64
@@ -65,6 +68,7 @@ class Workshop:
         self._ask = load_ask(recipe.affect)
         self._describer: Describer | None = None
         self._toward: dict[str, Float32[ndarray, "20"]] = {}
+        self._face_gate: FaceGate | None = None
 
     @property
     def generator(self) -> Generator:
@@ -123,6 +127,10 @@ class Workshop:
         self._describer = Describer(self._recipe.affect, measured, self._ask)
         for label in wanted:
             self._toward[label] = self._direction(label)
+        if self._recipe.gate.anomaly > 0:
+            from argen.strangeness import fit_face_gate  # brings torch, which warp alone does not need
+
+            self._face_gate = fit_face_gate(self._dataset, self._recipe.gate.anomaly, self._as_generated)
 
     def track_of(self, clip: Clip) -> FaceTrack:
         """The FaceTrack of a source clip: measured once, then read from the cache."""
@@ -134,6 +142,11 @@ class Workshop:
         track = self._reader(read_frames(clip, most))
         save_track(path, track)
         return track
+
+    def _as_generated(self, clip: Clip) -> tuple[UInt8[ndarray, "T H W 3"], FaceTrack]:
+        """A real clip at the length and size of generated ones, so that neither gives it away."""
+        frames = read_frames(clip, self._recipe.generate.frames, self._recipe.generate.size)
+        return frames, self._reader(frames)
 
     def source(self, clip_id: str) -> Source:
         """The calm frame of a clip. Raises NoFaceFound or UnreadableClip."""
@@ -213,7 +226,8 @@ class Workshop:
         self, job: Job, source: Source, request: Request, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack
     ) -> Verdict:
         """The gate's verdict on a generated clip."""
-        return judge(
+        anomaly = self._face_gate.score(frames, track) if self._face_gate else None
+        verdict = judge(
             frames,
             track,
             request.affect,
@@ -222,7 +236,13 @@ class Workshop:
             toward=self._toward[job.label],
             same_person=self._reader.same_person,
             settings=self._recipe.gate,
+            p_value=anomaly.p_value if anomaly else None,
         )
+        if anomaly is None or verdict.kept:
+            return verdict
+        from argen.strangeness import hottest
+
+        return replace(verdict, heat=hottest(frames, anomaly))
 
     def close(self) -> None:
         """Release native resources."""
