@@ -40,7 +40,7 @@ def fit_face_gate(dataset: Dataset, threshold: float, measure: Callable[[Clip], 
     found = max(len(clips) - NORMALS, 0)
     if found < needed:
         raise RecipeError(
-            f"gate.anomaly: {threshold} needs {needed} real training clips to count against, beside {NORMALS} "
+            f"gate.anomaly: {threshold} needs {needed} real training clips to count against and {NORMALS} "
             f"normals; {found} are usable: set it to {1 / (found + 1):.2f} or more, or to 0 to switch it off"
         )
     return FaceGate.fit(clips[:NORMALS], clips[NORMALS:])
