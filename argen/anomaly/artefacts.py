@@ -108,7 +108,7 @@ def _third_eye(
 ) -> ndarray:
     """An eye appears again on the forehead or a cheek."""
     unit = _unit(points)
-    offset = np.array([(plan[1] - 0.5) * 0.6, -0.9 if plan[2] < 0.5 else 0.75]) * unit
+    offset = np.array([(plan[1] - 0.5) * 0.6, -0.45 if plan[2] < 0.5 else 0.75]) * unit
     eye = points[RIGHT_EYE if plan[0] < 0.5 else LEFT_EYE]
     place = points[BROW] + offset if offset[1] < 0 else eye + np.array([0, offset[1]])
     return _paste(frame, frame, eye, place, (0.2 + 0.25 * strength) * unit)

@@ -149,7 +149,7 @@ def _judge(
     X, known = F, memory.nodes
     if s.propagation:
         links = members(F, H, ~H.any(dim=1), memory)
-        both = propagate(torch.cat([F, memory.nodes]), links, s.alpha, s.L)
+        both = propagate(torch.cat([F, memory.nodes]), links, s.alpha, s.L, s.walk)
         X, known = both[: len(F)], both[len(F) :]
     distance, row = nearest_by_edge(X, known, memory.bounds)
     s_g = distance.amin(dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from argen.errors import DatasetError
 
 SIZE = 224
 GRID = (28, 28)
-STRIDE = 2  # FPFH looks at every second point each way; four times fewer, and a patch still has sixteen
+STRIDE = 4  # FPFH looks at every fourth point each way: sixteen times fewer, and a patch still has four
+NEIGHBOURS = 16  # of each such point: as wide as a patch
 
 PointFeatures = Callable[[Tensor], Tensor]  # [P 3] -> [P D]
 
@@ -42,7 +44,7 @@ class Extractor:
         """
         cloud: PointFeatures | None = None
         if points == "fpfh":
-            cloud = describe_points
+            cloud = partial(describe_points, neighbours=NEIGHBOURS)
         elif points != "none":
             from argen.anomaly.point_mae import load_point_mae
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from argen.anomaly.canonical import Canonical
 
 PATCH = 8  # pixels of the flat face
-FLOOR = 2e-3  # of a change in brightness (0..1) or of a move in patches: below is rounding
+FLOOR = 1e-3  # of a change in brightness (0..1) or of a move in patches: below is noise and rounding
 
 
 def pixel_features(
@@ -66,8 +66,8 @@ def mesh_features(landmarks: Float32[ndarray, "T 478 3"], canonical: Canonical) 
 
 
 def face_patches(canonical: Canonical) -> Bool[ndarray, "N"]:
-    """Patches most of which lie on the face."""
-    return np.asarray(_pool(canonical.inside[None].astype(np.float32))[0] >= 0.5).reshape(-1)
+    """Patches that lie on the face whole: at its rim the background shows when the head turns."""
+    return np.asarray(_pool(canonical.inside[None].astype(np.float32))[0] > 0.99).reshape(-1)
 
 
 def _nearness(canonical: Canonical) -> Float[ndarray, "N 468"]:

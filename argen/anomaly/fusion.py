@@ -33,5 +33,6 @@ def sharpen_and_smooth(fused: Float[Tensor, "B S S"], power: float) -> Float[Ten
     image = fused.clamp_min(0).pow(power)[:, None]
     for width in (5,) * 5 + (7,) * 3:
         padded = torch.nn.functional.pad(image, (width // 2,) * 4, mode="replicate")
-        image = torch.nn.functional.avg_pool2d(padded, width, stride=1)
+        columns = torch.nn.functional.avg_pool2d(padded, (width, 1), stride=1)
+        image = torch.nn.functional.avg_pool2d(columns, (1, width), stride=1)
     return image[:, 0]

@@ -68,8 +68,8 @@ class Yardstick:
         scaled = []
         raw = _features(self.canonical, frames, track)
         for part, mean, spread in zip(raw, self.means, self.spreads, strict=True):
-            z = (part - mean) / spread / np.float32(part.shape[2] ** 0.5)
-            scaled.append(torch.from_numpy(z.astype(np.float32)))
+            z = np.arcsinh((part - mean) / spread)  # so that no single feature drowns the others
+            scaled.append(torch.from_numpy((z / part.shape[2] ** 0.5).astype(np.float32)))
         on_face = torch.from_numpy(face_patches(self.canonical)).repeat(len(scaled[0]), 1)
         return Patches(tuple(scaled), on_face, (SIZE // PATCH, SIZE // PATCH))
 

@@ -62,26 +62,28 @@ def members(
     return Members(node, edge, pairs + N + A)
 
 
-def propagate(X: Float[Tensor, "M D"], links: Members, alpha: float, L: int) -> Float[Tensor, "M D"]:
-    """S X, in place of X, some columns at a time."""
+def propagate(
+    X: Float[Tensor, "M D"], links: Members, alpha: float, L: int, walk: bool = False
+) -> Float[Tensor, "M D"]:
+    """S X, in place of X, some columns at a time. `walk`: with D^-1 W in the place of A, see CifSettings."""
     D_e = torch.bincount(links.edge, minlength=links.edges).clamp_min(1).to(X.dtype)[:, None]
-    root = (torch.bincount(links.node, minlength=len(X)) + 1).to(X.dtype).rsqrt()[:, None]  # W 1 = degree + 1
+    D = (torch.bincount(links.node, minlength=len(X)) + 1).to(X.dtype)[:, None]  # W 1 = degree + 1
+    before, after = (torch.ones_like(D), 1 / D) if walk else (D.rsqrt(), D.rsqrt())
     for columns in _blocks(X.shape[1]):
         x = X[:, columns]
         total = alpha * x
         for step in range(1, L + 1):
-            x = _normalised(x, links, D_e, root)
+            x = _normalised(x * before, links, D_e) * after
             share = (1 - alpha) ** step
             total = total + (share if step == L else alpha * share) * x
         X[:, columns] = total
     return X
 
 
-def _normalised(x: Tensor, links: Members, D_e: Tensor, root: Tensor) -> Tensor:
-    """A x = D^-1/2 (H D_e^-1 H^T + I) D^-1/2 x."""
-    x = x * root
+def _normalised(x: Tensor, links: Members, D_e: Tensor) -> Tensor:
+    """W x = (H D_e^-1 H^T + I) x."""
     mean = x.new_zeros(links.edges, x.shape[1]).index_add(0, links.edge, x[links.node]) / D_e
-    return x.index_add(0, links.node, mean[links.edge]) * root
+    return x.index_add(0, links.node, mean[links.edge])
 
 
 def _blocks(width: int) -> Iterator[slice]:

@@ -43,8 +43,8 @@ def allowed(
 ) -> Bool[Tensor, "N K1"]:
     """Which memory hyperedges each patch may look into: the `top` likest of any of its own.
 
-    Empty hyperedges take nobody's place. A patch off the object looks into what lies off the object; if
-    memory has nothing there, everywhere.
+    Empty hyperedges take nobody's place. A patch off the object may look everywhere: at its edge it is like
+    neither side alone.
     """
     filled = memory.bounds.diff() > 0
     unit = torch.nn.functional.normalize
@@ -53,8 +53,7 @@ def allowed(
     guide = torch.zeros_like(likeness, dtype=torch.bool).scatter(1, best, value=True) & filled[:-1]
     on_object = (H.float() @ guide.float()) > 0
     off_object = ~H.any(dim=1, keepdim=True)
-    everywhere = off_object & ~filled[-1]
-    return torch.cat([on_object | everywhere, off_object & filled[-1]], dim=1)
+    return torch.cat([on_object | off_object, off_object], dim=1) & filled
 
 
 def reweight(x: Float[Tensor, "D"], row: int, memory: Float[Tensor, "A D"], neighbours: int) -> float:

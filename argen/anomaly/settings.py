@@ -23,6 +23,7 @@ class CifSettings:
     top: int = 3  # memory hyperedges that a test hyperedge may look into
     neighbours: int = 9  # of the re-weighted image score
     power: float = 1.5  # of the fused map, before smoothing
+    walk: bool = True  # propagate means, D^-1 W; off: the authors' D^-1/2 W D^-1/2, which inflates hubs
     fusion: str = "product"
     start: str = "centre"  # of the coreset: the node nearest to the part's mean, or a seeded random one
     quota: str = "spread"  # of a hyperedge: as many as a coreset of the whole gives it; or by its size
@@ -45,7 +46,7 @@ class CifSettings:
                 raise UsageError(f"{name} = {getattr(self, name)}: must be 1 or more")
 
 
-RELEASED = CifSettings(quota="size", start="random", projection=0.9)
+RELEASED = CifSettings(walk=False, quota="size", start="random", projection=0.9)
 """The authors' scripts for MVTec 3D-AD (K = 8 on Eyecandies), less their defects: ids stay with their nodes,
 what lies off the object is searched too, parts may be fewer than K."""
 

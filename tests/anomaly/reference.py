@@ -122,7 +122,7 @@ def memory(samples, labels, incidences, order, K, ratio, quota):
     return banks, edges
 
 
-def propagate(F, H, background, banks, alpha, L):
+def propagate(F, H, background, banks, alpha, L, walk):
     """Test features and banks after message passing, with the dense matrices of the paper."""
     nodes = np.concatenate(banks)
     N, A = len(F), len(nodes)
@@ -142,8 +142,8 @@ def propagate(F, H, background, banks, alpha, L):
         for i in column:
             M[i, j] = 1.0
     W = M @ np.diag(1 / M.sum(axis=0)) @ M.T + np.eye(N + A)
-    root = np.diag(1 / np.sqrt(W.sum(axis=1)))
-    step = root @ W @ root
+    D = W.sum(axis=1)
+    step = np.diag(1 / D) @ W if walk else np.diag(D**-0.5) @ W @ np.diag(D**-0.5)
     S = (1 - alpha) ** L * np.linalg.matrix_power(step, L)
     for power in range(L):
         S = S + alpha * (1 - alpha) ** power * np.linalg.matrix_power(step, power)
@@ -168,7 +168,7 @@ def patch_scores(X, banks, E, H, edges, top):
             for j in own:
                 look |= set(sorted(filled, key=lambda s: -_cos(E[j], edges[s]))[:top])
         else:
-            look = {K} if len(banks[K]) else set(filled)
+            look = set(range(K + 1))
         s_h.append(min(_d(X[i], m) for j in look for m in banks[j]))
     return np.array(s_g), np.array(s_h)
 
@@ -234,10 +234,10 @@ def fit(samples, foregrounds, K, tau, ratio, quota, uniforms):
     return [memory(modality, labels, incidences, order, K, ratio, quota) for modality in samples]
 
 
-def judge(F, H, memory_of_one, alpha, L, top, neighbours):
+def judge(F, H, memory_of_one, alpha, L, walk, top, neighbours):
     """Patch scores s_h * s_g of one sample in one modality, and its image score."""
     banks, edges = memory_of_one
-    X, moved = propagate(F, H, H.sum(axis=1) == 0, banks, alpha, L)
+    X, moved = propagate(F, H, H.sum(axis=1) == 0, banks, alpha, L, walk)
     s_g, s_h = patch_scores(X, moved, edge_features(F, H), H, edges, top)
     score = s_g * s_h
     worst = int(score.argmax())
@@ -246,10 +246,12 @@ def judge(F, H, memory_of_one, alpha, L, top, neighbours):
     return score, score[worst] * reweight(F[worst], nodes[nearest], list(nodes), neighbours)
 
 
-def score(sample, foreground, memories, K, tau, alpha, L, top, neighbours, uniforms, grid, size, power=1.5):
+def score(
+    sample, foreground, memories, K, tau, alpha, L, walk, top, neighbours, uniforms, grid, size, power=1.5
+):
     """Image score and pixel map of one sample under product fusion; `sample[m]` is modality m."""
     H = incidence(sample[0], kmeans(sample[0], foreground, K, uniforms), foreground, tau)
-    judged = [judge(F, H, m, alpha, L, top, neighbours) for F, m in zip(sample, memories, strict=True)]
+    judged = [judge(F, H, m, alpha, L, walk, top, neighbours) for F, m in zip(sample, memories, strict=True)]
     maps = [upsample(patch, grid, size) for patch, _ in judged]
     fused = np.array(
         [[fuse([m[y, x] for m in maps], None, "product") for x in range(size)] for y in range(size)]

@@ -77,16 +77,17 @@ def test_memory_equals_the_slow_one(k, quota):
         np.testing.assert_allclose(memory.edges, edges, atol=1e-5)
 
 
+@pytest.mark.parametrize("walk", [False, True])
 @pytest.mark.parametrize(("alpha", "L"), [(0.9, 1), (0.4, 2), (0.3, 3)])
-def test_propagation_equals_the_dense_one(alpha, L):
+def test_propagation_equals_the_dense_one(alpha, L, walk):
     P, test = make_patches(2), make_patches(1, seed=5)
     memory = build_memories(P.modalities, P.foreground, CifSettings())[0]
     F, fg = test.modalities[0], test.foreground
     H = incidence(F, centroids(F, fg, 4), fg)
     links = members(F[0], H[0], ~fg[0], memory)
-    X = propagate(torch.cat([F[0], memory.nodes]), links, alpha, L)
+    X = propagate(torch.cat([F[0], memory.nodes]), links, alpha, L, walk)
     banks = [b.double().numpy() for b in memory.nodes.split(memory.bounds.diff().tolist())]
-    x, moved = reference.propagate(double(test, 0)[0], H[0].numpy(), ~fg[0].numpy(), banks, alpha, L)
+    x, moved = reference.propagate(double(test, 0)[0], H[0].numpy(), ~fg[0].numpy(), banks, alpha, L, walk)
     np.testing.assert_allclose(X[:N], x, atol=1e-5)
     np.testing.assert_allclose(X[N:], np.concatenate(moved), atol=1e-5)
 
@@ -157,8 +158,8 @@ def test_whole_method_equals_the_slow_one(k):
     for b in range(2):
         sample = [double(tests, m)[b] for m in range(2)]
         image, pixel = reference.score(
-            sample, tests.foreground[b].numpy(), memories, s.K, s.tau, s.alpha, s.L, s.top, s.neighbours,
-            uniforms(s.K), GRID, 20,
+            sample, tests.foreground[b].numpy(), memories, s.K, s.tau, s.alpha, s.L, s.walk, s.top,
+            s.neighbours, uniforms(s.K), GRID, 20,
         )  # fmt: skip
         assert float(scores.image[b]) == pytest.approx(image, abs=1e-5)
         np.testing.assert_allclose(scores.pixel[b], pixel, atol=1e-5)
@@ -268,6 +269,7 @@ def test_identical_patches():
         {"fusion": "z-sum"},
         {"ratio": 0.5},
         {"quota": "size"},
+        {"walk": False},
     ],
 )
 def test_every_switch_changes_the_answer(switch):
@@ -353,3 +355,15 @@ def test_bad_patches(change, message):
 def test_bad_settings(setting):
     with pytest.raises(UsageError, match=next(iter(setting))):
         CifSettings(**setting)
+
+
+def test_means_do_not_inflate_hubs():
+    """Many test patches at one memory node: the authors' scaling lengthens it, a mean does not."""
+    P = Patches((torch.ones(1, N, 4),), torch.ones(1, N, dtype=torch.bool), GRID)
+    memory = build_memories(P.modalities, P.foreground, CifSettings(ratio=0.02))[0]
+    links = members(
+        P.modalities[0][0], torch.ones(N, 1, dtype=torch.bool), torch.zeros(N, dtype=torch.bool), memory
+    )
+    X = torch.ones(N + len(memory), 4)
+    torch.testing.assert_close(propagate(X.clone(), links, 0.9, 1, walk=True), X)
+    assert propagate(X.clone(), links, 0.9, 1, walk=False).max() > 1.1

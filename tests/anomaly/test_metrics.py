@@ -23,8 +23,7 @@ def test_scores_beyond_one_are_not_squashed():
 
 def two_regions():
     """Ten pixels: a region of one, a region of four, five sound pixels."""
-    mask = np.array([[1, 0, 1, 1, 1, 1, 0, 0, 0, 0]], bool)
-    return mask
+    return np.array([[1, 0, 1, 1, 1, 1, 0, 0, 0, 0]], bool)
 
 
 def test_perfect_aupro():
@@ -33,7 +32,7 @@ def test_perfect_aupro():
 
 
 def test_aupro_by_hand():
-    """The small region is found first, then a sound pixel of five (rate 0.2), then half of the large region."""
+    """First the small region, then a sound pixel of five (rate 0.2), then half of the large region."""
     scores = np.array([[0.9, 0.8, 0.7, 0.7, 0.1, 0.1, 0.6, 0.05, 0.04, 0.03]])
     # (rate, overlap): (0, 0) (0, 1/2) (.2, 1/2) (.2, 3/4) (.4, 3/4) ... : up to 0.3
     assert aupro([scores], [two_regions()]) == pytest.approx((0.2 * 0.5 + 0.1 * 0.75) / 0.3)
