@@ -61,7 +61,7 @@ def _check(pipe: LTXImageToVideoPipeline, sources: Sequence[ndarray], captions: 
         ids = pipe.tokenizer(caption, add_special_tokens=False).input_ids
         if ids and all(number == unknown for number in ids):
             raise UsageError(
-                f"no word of the caption '{caption}' is known to the embedded checkpoint; it reads the words of "
+                f"no word of the caption '{caption}' is known to the embedded checkpoint; it knows those of "
                 "argen.affect.captions.vocabulary()"
             )
 
