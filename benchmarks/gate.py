@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from argen.config import load_recipe
+from argen.config import Recipe, load_recipe
 from argen.dataset.read import read_dataset
 from argen.generate.request import Request
 from argen.plan import Job, Plan, make_plan
@@ -46,7 +46,7 @@ def measure(quick: bool) -> Iterator[Figure]:
         write_faces(Path(scratch) / "demo")
         dataset = read_dataset(Path(scratch) / "demo")
         settings = {"plan": {"classes": EMOTIONS, "count": each}, "generate": {"frames": 16}}
-        recipe = load_recipe(settings=settings)
+        recipe: Recipe = load_recipe(settings=settings)
         with open_workshop(dataset, recipe, Path(scratch) / "cache") as workshop:
             workshop.learn(EMOTIONS)
             clips = list(make(workshop, make_plan(dataset, recipe), each))

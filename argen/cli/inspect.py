@@ -121,9 +121,9 @@ def calibrate(
 ) -> None:
     """Measure what real training clips score, and say the thresholds that would reject few of them."""
     from argen.calibration import calibrate_gate
-    from argen.config import load_recipe
+    from argen.config import Recipe, load_recipe
     from argen.dataset.read import read_dataset
 
-    chosen = load_recipe(recipe)
+    chosen: Recipe = load_recipe(recipe)
     result = calibrate_gate(read_dataset(src, chosen.dataset), chosen, reject, most)
     print(json.dumps(result.as_dict()) if as_json else result.as_yaml())
