@@ -107,6 +107,9 @@ def _walk(
 def _sort_in(entry: os.DirEntry[str], listing: Listing, problems: list[Problem], where: str) -> None:
     name = entry.name
     suffix = name[name.rfind(".") :].lower()
+    if not name.isascii() and not _is_text(name):
+        problems.append(Problem(where or ".", f"a name that is not UTF-8: {name!a}: passed over"))
+        return
     if suffix in IMAGES and name[0] != "." and entry.is_file():
         listing.images.append(name)  # first, because most entries of a frame dataset are images
         return
@@ -125,6 +128,14 @@ def _sort_in(entry: os.DirEntry[str], listing: Listing, problems: list[Problem],
             listing.others.append(name)
     except OSError as error:
         problems.append(Problem(full, f"cannot be read: {error.strerror}"))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which no list could name
+        return False
+    return True
 
 
 def _keep_video(entry: os.DirEntry[str], listing: Listing, problems: list[Problem], full: str) -> None:

@@ -270,6 +270,24 @@ SPOILT = {
         lambda root: put_frames(root / "data" / "faces" / "09999"),
         "1 clips are in no list: 09999",
     ),
+    "MAFW, clips without the data folder": (
+        released.mafw,
+        lambda root: ((root / "data" / "faces").rename(root / "faces"), (root / "data").rmdir()),
+        None,
+    ),
+    "DFEW, frames of another preparation": (
+        released.dfew,
+        lambda root: (root / "Clip" / "clip_224x224").rename(root / "Clip" / "clip_jpg_256"),
+        "1 clips are in no list",
+    ),
+    "CK+, labels unpacked into folders of their own": (
+        released.ckplus,
+        lambda root: [
+            (root / f"{name}_labels").mkdir() or (root / name).rename(root / f"{name}_labels" / name)
+            for name in ("Emotion", "FACS")
+        ],
+        "12 sequences without an emotion",
+    ),
     "MAFW, labels in another case": (
         released.mafw,
         lambda root: edit(root, MAFW_TRAIN, lambda t: t.replace(b"contempt", b"Contempt")),
@@ -297,7 +315,7 @@ def test_what_is_half_there_is_read_and_counted(tmp_path, case):
         assert told in whats(dataset)
     if "part" not in case and "scene" not in case:
         whole = read_dataset(make(tmp_path / "whole"))
-        assert [clip.id.lower() for clip in dataset.clips] == [clip.id.lower() for clip in whole.clips]
+        assert [clip.path.name for clip in dataset.clips] == [clip.path.name for clip in whole.clips]
 
 
 REFUSED = {

@@ -127,6 +127,24 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
     assert "sad: cannot be listed: Permission denied" in whats(read_dataset(tmp_path))
 
 
+def test_a_name_in_another_encoding_is_named_not_crashed_on(tmp_path):
+    put_video(tmp_path / "happy" / "a.mp4")
+    put_video(tmp_path / "happy" / os.fsdecode(b"caf\xe9.mp4"))
+    dataset = read_dataset(tmp_path)
+    assert set(ids(dataset)) == {"happy/a"}
+    assert "a name that is not UTF-8" in whats(dataset)
+
+
+def test_an_output_whose_people_only_seem_to_be_in_two_splits_can_be_read(tmp_path):
+    (tmp_path / "manifest").mkdir()
+    put_text(tmp_path / "run.json", "{}")
+    for split in ("train", "test"):
+        put_video(tmp_path / split / "sad" / f"{split}.mp4")
+        row = {"file_name": f"sad/{split}.mp4", "label": "sad", "subject": "person-0001"}
+        put_jsonl(tmp_path / split / "metadata.jsonl", [row])
+    assert len(read_dataset(tmp_path)) == 2
+
+
 def test_metadata_jsonl(tmp_path):
     put_video(tmp_path / "clips" / "a.mp4")
     put_frames(tmp_path / "clips" / "b")
@@ -297,6 +315,16 @@ def table(*rows, text=None, encoding="utf-8", name="metadata.jsonl"):
     return make
 
 
+def splits_inside(root):
+    for split in ("train", "test"):
+        put_video(root / "happy" / split / "a.mp4")
+
+
+def one_level_down(root):
+    for split in ("train", "test"):
+        put_video(root / "data" / split / "happy" / "a.mp4")
+
+
 def shared(root):
     for split in ("train", "test"):
         put_video(root / split / "sad" / f"{split}.mp4")
@@ -311,6 +339,8 @@ BAD = {
     "empty classes": (lambda root: (root / "sad").mkdir(), {}, r"no clips could be read: sad: no clips"),
     "clips without a class": (flat, {}, r"clips lie in the folder itself; put them in one folder per class"),
     "no train": (only_val, {}, r"only val clips; nothing is made without a train folder"),
+    "splits inside a class": (splits_inside, {}, r"holds test and train.*put the splits above the classes"),
+    "splits one level down": (one_level_down, {}, r"data: holds test and train: give that folder"),
     "case twins": (twins, {}, r"'Disgust' \(1 clips\) and 'disgust' \(1 clips\) differ only in case"),
     "case twins in two splits": (twins_over_splits, {}, r"differ only in case; rename one"),
     "unknown layout": (one, {"layout": "foldr"}, r"dataset.layout: no 'foldr'; did you mean 'folder'"),

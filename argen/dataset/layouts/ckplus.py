@@ -39,10 +39,11 @@ def recognise(top: Outline) -> bool:
 
 def read(root: Path, fold: int = 1) -> Found:
     """The labelled sequences, in one of ten subject-disjoint folds. Raises DatasetError without labels."""
-    images = outline(root).find(IMAGES)
+    top = outline(root)
+    images = top.find(IMAGES)
     if images is None:
         raise DatasetError(f"{root}: no {IMAGES} folder, so this is not CK+ as released")
-    emotions, facs = descend(images.parent, "Emotion"), descend(images.parent, "FACS")
+    emotions, facs = top.find("Emotion"), top.find("FACS")
     if emotions is None:
         raise DatasetError(f"{images.parent}: no Emotion folder beside {IMAGES}: nothing says what is shown")
     found = collect(root, images, _sequence)

@@ -22,7 +22,7 @@ from argen.dataset.lists import ENCODINGS, read_text
 from argen.errors import DatasetError
 
 LABELS = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")  # 1 to 7 in the lists
-FORMS = ("clip_224x224", "original", "jpg_256", "clip_224x224_16f")  # whole clips before sixteen frames
+FORMS = ("clip_224x224", "original", "jpg_256", "clip_jpg_256", "clip_224x224_16f")  # whole clips first
 LISTS = "EmoLabel_DataSplit"
 TRAIN, TEST = "train(single-labeled)/set_{}.csv", "test(single-labeled)/set_{}.csv"
 
@@ -82,10 +82,10 @@ def _label(row: Row) -> str:
 
 
 def _media(home: Path, top: Outline) -> list[Media]:
-    clips = descend(home, "Clip") or top.find("Clip")
-    if clips is None:
+    clips = descend(home, "Clip") or top.find("Clip") or home
+    forms = [form for name in FORMS if (form := top.find(name))] or folders(clips)
+    if clips == home and not any(top.find(name) for name in FORMS):
         raise DatasetError(f"{home}: no Clip folder beside {LISTS}; unpack the clips there")
-    forms = [form for name in FORMS if (form := descend(clips, name))] or folders(clips)
     if not forms:
         raise DatasetError(f"{clips}: no clips in it; unpack one form, such as {FORMS[0]}")
     parts = [part for part in folders(forms[0]) if part.name.lower().startswith("part")]

@@ -54,6 +54,7 @@ def read_split(root: Path, name: str, found: Found) -> None:
 
 def _read_class(root: Path, where: str, label: str, split: Split, found: Found) -> None:
     before = len(found.clips)
+    _refuse_splits_inside(root, where)
     for below, listing in walk(root / where, found.problems, where):
         if listing.images and below != where:
             found.clips.append(new_clip(root, below, label, split, "frames"))
@@ -67,6 +68,16 @@ def _read_class(root: Path, where: str, label: str, split: Split, found: Found) 
             found.problems.append(Problem(below, f"not video or image: {some(listing.others)}"))
     if len(found.clips) == before:
         found.problems.append(Problem(where, "no clips in it"))
+
+
+def _refuse_splits_inside(root: Path, where: str) -> None:
+    """A class that holds train and test is no class; taking it for one would train on the test clips."""
+    inside = [name for name in look(root / where).folders if split_of(name)]
+    if len({split_of(name) for name in inside}) > 1:
+        raise DatasetError(
+            f"{root / where}: holds {' and '.join(inside)}: give that folder as the dataset, "
+            "or put the splits above the classes"
+        )
 
 
 def new_clip(root: Path, below: str, label: str, split: Split, kind: Kind, *, plain: bool = True) -> Clip:

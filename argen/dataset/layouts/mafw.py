@@ -63,7 +63,12 @@ def _lists(top: Outline, kind: str) -> Path | None:
 
 
 def _form(top: Outline) -> Path | None:
-    return next((form for name in FORMS if (form := top.find("data", name))), None)
+    return next((form for name in FORMS if (form := top.find("data", name) or _beside(top, name))), None)
+
+
+def _beside(top: Outline, name: str) -> Path | None:
+    place = top.at("", name)
+    return top.root / place if place else None
 
 
 def _rows(file: Path, kind: str) -> list[Row]:
