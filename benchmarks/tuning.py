@@ -33,8 +33,7 @@ from tests.tiny import CALLS, FAMILIES, tiny_pipeline
 THRESHOLD = -3.0  # of the toy reward: it starts near -12 and good runs end near -2
 GROUP = 16
 BUDGET = 60  # iterations
-RATES = {"grpo": (3e-3, 1e-2, 3e-2), "ddpo": (3e-3, 1e-2, 3e-2)}
-LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_out", "linear_1", "linear_2")
+RATES = (2e-3, 4e-3, 8e-3)
 PICTURE = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
 
 
@@ -135,8 +134,8 @@ def _saved_bytes() -> Iterator[dict[str, int]]:
 def queries_ratio(kind: str, family: str, seeds: Sequence[int], quick: bool) -> Figure:
     """Reward queries to the threshold: the default against the ddpo preset, each at its best rate."""
     found = {
-        objective: {rate: [queries(family, objective, rate, seed, quick) for seed in seeds] for rate in rates}
-        for objective, rates in RATES.items()
+        objective: {rate: [queries(family, objective, rate, seed, quick) for seed in seeds] for rate in RATES}
+        for objective in ("grpo", "ddpo")
     }
     best = {objective: min(runs.values(), key=np.mean) for objective, runs in found.items()}
     pairs = np.array([best["grpo"], best["ddpo"]], float).T
@@ -169,7 +168,7 @@ def toy_tuner(family: str, objective: str, rate: float, seed: int, **options: An
         "output_type": "latent",
     }
     if family == "svd":
-        call = {**call, "max_guidance_scale": 1.0, "height": 16, "width": 16}
+        call = {**call, "max_guidance_scale": 1.0, "height": 8, "width": 8, "num_frames": 3}
     else:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -182,11 +181,10 @@ def toy_tuner(family: str, objective: str, rate: float, seed: int, **options: An
         num_generations=GROUP,
         batch=GROUP,
         learning_rate=rate,
-        targets=LAYERS,
-        alpha=64.0,
         rewards={"toy": 1.0},
         **options,
     )
+    settings = settings.model_copy(update={"rank": 0})  # every weight: these denoisers have no rank to save
     axis = 1 if family == "svd" else 2
 
     def toy(frames: Tensor) -> Tensor:

@@ -24,13 +24,18 @@ def inject(pipe: Pipeline, rank: int, alpha: float, seed: int, targets: Sequence
     """Freeze the pipeline and add low-rank matrices, in single precision, to its denoisers' attention.
 
     The output is unchanged until the first update. `targets` are ends of layer names; by default the
-    attention projections. There is no dropout: it would make a replay differ from its rollout.
+    attention projections. There is no dropout: it would make a replay differ from its rollout. Rank 0
+    trains every weight instead, for denoisers too small to have a low rank.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     for component in pipe.components.values():
         if isinstance(component, nn.Module):
             component.requires_grad_(False).eval()
+    if rank == 0:
+        for module in denoisers(pipe).values():
+            module.requires_grad_(True)
+        return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, module in denoisers(pipe).items():
@@ -51,8 +56,27 @@ def adapter(pipe: Pipeline) -> dict[str, nn.Parameter]:
         f"{name}.{key.replace(f'.{NAME}.', '.')}": weight
         for name, module in denoisers(pipe).items()
         for key, weight in module.named_parameters()
-        if f".{NAME}." in key
+        if weight.requires_grad
     }
+
+
+def shard(pipe: Pipeline) -> None:
+    """Spread the frozen weights of the denoisers over the processes (FSDP2); the adapter stays whole on each.
+
+    Every process must then run the denoisers equally often.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    for module in denoisers(pipe).values():
+        own = {weight for weight in module.parameters() if weight.requires_grad}
+        blocks = [
+            layer for layers in module.modules() if isinstance(layers, nn.ModuleList) for layer in layers
+        ]
+        for block in blocks:
+            if any(block is not other and block in set(other.modules()) for other in blocks):
+                continue  # inside another block
+            fully_shard(block, ignored_params=own)
+        fully_shard(module, ignored_params=own)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from argen.tuning.checkpoint import (
     save_checkpoint,
 )
 from argen.tuning.diagnostics import Meter, Report
-from argen.tuning.lora import adapter, inject, put, untuned
+from argen.tuning.lora import adapter, inject, put, shard, untuned
 from argen.tuning.memory import Memory
 from argen.tuning.objective import OBJECTIVES, Moment, forward_process
 from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay
@@ -91,6 +91,9 @@ class Tuner:
             for module in denoisers(pipe).values():
                 module.enable_gradient_checkpointing()  # type: ignore[operator]
         self.weights: dict[str, Parameter] = adapter(pipe)
+        self.sharded = "FSDP" in str(self.accelerator.distributed_type)
+        if self.sharded:
+            shard(pipe)
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
             list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -185,7 +188,7 @@ class Tuner:
         for item in rolled:
             advantage = mine[start : start + len(item.draw.seeds)]
             start += len(advantage)
-            if advantage.any() or self.settings.beta:  # else nothing differed in its group
+            if advantage.any() or self.settings.beta or self.sharded:  # else nothing differed in its group
                 self._learn(item.trajectory, advantage.to(item.trajectory.clean.device), meter, first)
         self._add_up_gradients()
         weights = list(self.weights.values())
