@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from tests.tiny_recent import RECENT_BUILDERS, RECENT_CALLS
+
 WORDS = (
     "a person with strong slight smile brows raised lowered nose wrinkled happy sad angry fear disgust calm"
 )
@@ -46,6 +48,9 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 FAMILIES = tuple(CALLS)
+"""Supported; `RECENT` is tried, and what happens is written down in the tests."""
+RECENT = tuple(RECENT_CALLS)
+CALLS |= RECENT_CALLS
 
 
 def tiny_pipeline(family: str, folder: Path | None = None) -> Any:
@@ -331,4 +336,4 @@ _BUILDERS: dict[str, Callable[[], Any]] = {
     "wan22_a14b": _wan22_a14b,
     "skyreels_v2": _skyreels_v2,
     "svd": _svd,
-}
+} | RECENT_BUILDERS

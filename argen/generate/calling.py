@@ -191,6 +191,8 @@ def _fit_size(pipe: Pipeline, form: Form) -> Form:
             raise MissingPackage(
                 f"{type(pipe).__name__} needs the package {error.name}; pip install {error.name}"
             ) from error
+        except ImportError as error:
+            raise MissingPackage(f"{type(pipe).__name__}: {str(error).splitlines()[0]}") from error
         else:
             return fitted
     raise UsageError(f"generate.size: {form.size}: {type(pipe).__name__} refuses the call: {refusal}")

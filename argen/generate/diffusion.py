@@ -186,7 +186,7 @@ class DiffusionGenerator:
             )
         if len(clip) < self.settings.frames:
             raise JobError(
-                f"{type(self.pipe).__name__} made {len(clip)} frames where {self.form.frames} were asked for; "
+                f"{type(self.pipe).__name__} made {len(clip)} frames of {self.form.frames} asked for; "
                 f"set generate.frames={len(clip)}"
             )
         frames = (clip[: self.settings.frames].clip(0, 1) * 255).round().astype(np.uint8)

@@ -54,7 +54,8 @@ def check_guided(layout: Layout, scale: float) -> None:
     """Raises UsageError where there is no guidance to vary."""
     if scale <= 1 or layout.branches is None:
         raise UsageError(
-            "generate.guidance_follows_intensity: needs a pipeline that guides, and generate.guidance above 1"
+            "generate.guidance_follows_intensity: needs a pipeline that guides by two branches, with and "
+            "without the prompt, and generate.guidance above 1"
         )
 
 
@@ -173,7 +174,7 @@ class _Neighbours:
         corrected = m + lean * self._change(clean, x) / step.from_output
         return corrected.movedim(1, axis).to(output.dtype)
 
-    def _change(self, clean: Float32[Tensor, "B f C h w"], x: Float32[Tensor, "B f C h w"]) -> Tensor:
+    def _change(self, clean: Float32[Tensor, "B f *D"], x: Float32[Tensor, "B f *D"]) -> Tensor:
         source = self._source(x)
         if self.layout.condition:
             before = clean[:, :1] if source is None else source
@@ -182,17 +183,20 @@ class _Neighbours:
             clean = torch.cat([source, clean[:, 1:]], dim=1)
         return _toward_neighbours(clean)
 
-    def _source(self, x: Float32[Tensor, "B f C h w"]) -> Float32[Tensor, "B 1 C h w"] | None:
+    def _source(self, x: Float32[Tensor, "B f *D"]) -> Float32[Tensor, "B 1 *D"] | None:
         """The source frame's own latent, where the denoiser's input shows it clean."""
         if self.hidden is None:
             return None
         seen = self.layout.split(self.hidden[: x.shape[0]].float(), self.frames)
-        channels, height, width = x.shape[2:]
         if self.layout.hidden == "tokens":
+            channels, height, width = x.shape[2:]
             if seen.shape[2:] != (height * width, channels):  # a token is more than one latent
                 return None
             seen = seen.movedim(-1, 2).reshape(*seen.shape[:2], channels, height, width)
-        seen = seen[:, :, :channels]  # what comes after is the condition beside the noise
+        for axis in (2, 3, 4):  # what comes after the noise, on the channels' axis, is the condition
+            seen = seen.narrow(axis, 0, min(seen.shape[axis], x.shape[axis]))
+        if seen.shape[2:] != x.shape[2:]:
+            return None
         shown = self.layout.condition or not _same_direction(seen, x)
         return seen[:, :1] if shown else None
 

@@ -24,7 +24,7 @@ class Layout:
     ]  # frames' axis of the denoiser's input and output, or packed, frame by frame
     step: Literal[1, 2] | None  # frames' axis of what the scheduler steps; None if packed there too
     condition: bool  # the first frame is the source itself and is not stepped
-    branches: Literal["rows", "calls"] | None  # doubled batch, or two calls a step; None without guidance
+    branches: Literal["rows", "calls"] | None  # doubled batch, or two calls a step; None for anything else
     prompted_first: bool  # which half, or which call, follows the prompt
 
     def split(self, tensor: Float[Tensor, "B ..."], frames: int) -> Float[Tensor, "B F ..."]:
@@ -41,7 +41,7 @@ class Layout:
 def read_layout(pipe: Pipeline, form: Form) -> Layout:
     """Probe with two and three latent frames and another prompt (or picture, where there is no prompt).
 
-    Raises UsageError if the pipeline keeps time or guidance in a way that this can't see.
+    Raises UsageError if the pipeline keeps time in a way that this can't see.
     """
     first, second = strangers(form)
     if "prompt" in form.parameters:
@@ -51,7 +51,7 @@ def read_layout(pipe: Pipeline, form: Form) -> Layout:
     three = probe(pipe, form.arguments([second], changed=form.fewest(3) | guided))
     name = type(pipe).__name__
     stepped = _step_axis(two, three)
-    kind, prompted_first = _branches(two, three, name)
+    kind, prompted_first = _branches(two, three)
     return Layout(_hidden_axis(two, three, name), stepped[0], stepped[1], kind, prompted_first)
 
 
@@ -75,7 +75,7 @@ def _step_axis(two: Probe, three: Probe) -> tuple[Literal[1, 2] | None, bool]:
     return axis, two.sample.shape[axis] == 1
 
 
-def _branches(two: Probe, three: Probe, name: str) -> tuple[Literal["rows", "calls"] | None, bool]:
+def _branches(two: Probe, three: Probe) -> tuple[Literal["rows", "calls"] | None, bool]:
     if len(two.calls) == 2:
         moved = [bool(_moved(a, b).any()) for a, b in zip(two.calls, three.calls, strict=True)]
         if sum(moved) == 1:
@@ -84,11 +84,7 @@ def _branches(two: Probe, three: Probe, name: str) -> tuple[Literal["rows", "cal
         rows = _moved(two.calls[0], three.calls[0])
         if int(rows.sum()) == 1:
             return "rows", bool(rows[0])
-    if len(two.calls) == 1 and two.hidden.shape[0] == 1:
-        return None, False
-    raise UsageError(
-        f"{name} guides in more than two branches; set generate.guidance_follows_intensity=false"
-    )
+    return None, False
 
 
 def _moved(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Bool[Tensor, "B"]:

@@ -109,7 +109,7 @@ def _without_denoiser(pipe: Pipeline, calls: list[dict[str, Tensor]]) -> Iterato
 
 
 def _recorder(module: nn.Module, calls: list[dict[str, Tensor]]) -> Method:
-    names = list(inspect.signature(type(module).forward).parameters)[1:]
+    names, real = list(inspect.signature(type(module).forward).parameters)[1:], module.forward
 
     def forward(*args: object, **kwargs: object) -> object:
         named = dict(zip(names, args, strict=False)) | kwargs
@@ -117,20 +117,39 @@ def _recorder(module: nn.Module, calls: list[dict[str, Tensor]]) -> Method:
         if "sample" in tensors:  # U-Nets call their noisy input so
             tensors["hidden_states"] = tensors.pop("sample")
         calls.append(tensors)
-        answer = blank(module, tensors["hidden_states"])
+        answer = _blank(module, tensors)
+        if answer is None:
+            return _silenced(real(*args, **kwargs))
         return (answer,) if named.get("return_dict") is False else SimpleNamespace(sample=answer)
 
     return forward
 
 
-def blank(module: nn.Module, hidden: Tensor) -> Tensor:
-    """Zeros in the shape of the denoiser's answer: its input with the channels that come out."""
+def _blank(module: nn.Module, given: Mapping[str, Tensor]) -> Tensor | None:
+    """Zeros in the shape of the answer: the noisy input with the channels that come out.
+
+    None where the config doesn't tell: channels by other names, or several streams such as sound.
+    """
     config: Any = module.config
-    came, comes = config.in_channels, getattr(config, "out_channels", None) or config.in_channels
-    shape = list(hidden.shape)
-    if comes != came:
-        shape[next(axis for axis in (1, 2, -1) if shape[axis] == came)] = comes
-    return hidden.new_zeros(shape)
+    came, comes = config.get("in_channels"), config.get("out_channels") or config.get("in_channels")
+    streams = [name for name in given if name.endswith("hidden_states") and not name.startswith("encoder")]
+    shape = list(given["hidden_states"].shape)
+    axes = [axis for axis in (1, 2, -1) if shape[axis] == came]
+    if len(streams) != 1 or not axes:
+        return None
+    shape[axes[0]] = comes
+    return given["hidden_states"].new_zeros(shape)
+
+
+def _silenced(answer: Any) -> object:  # noqa: ANN401
+    if isinstance(answer, Tensor):
+        return answer * 0
+    if isinstance(answer, tuple):
+        return tuple(_silenced(part) for part in answer)
+    for name, value in vars(answer).items():
+        if isinstance(value, Tensor):
+            answer[name] = value * 0
+    return answer
 
 
 def _halt(*args: object, **kwargs: object) -> None:

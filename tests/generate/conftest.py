@@ -14,6 +14,9 @@ from tests.tiny import CALLS, tiny_pipeline
 
 torch.set_num_threads(1)
 
+# Arguments that only make a tiny model's call smaller; everything else is the recipe's.
+SMALLER = {"max_sequence_length", "use_resolution_binning", "stg_scale", "modality_scale", "image_crf"}
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
@@ -34,7 +37,7 @@ def load_tiny(tiny_folder):
     """family, settings -> generator of two steps, loaded from disk."""
 
     def load(family, **changed):
-        extra = {key: value for key, value in CALLS[family].items() if key == "max_sequence_length"}
+        extra = {key: value for key, value in CALLS[family].items() if key in SMALLER}
         settings = {"frames": 5, "size": 32, "steps": 2, "extra": extra, "model": str(tiny_folder(family))}
         return DiffusionGenerator.load(GenerateSettings(generator="diffusion", **(settings | changed)), "cpu")
 
