@@ -25,29 +25,14 @@ UNITS, EXPRESSION, IDENTITY = 20, 7, 41
 
 
 def make_judge() -> torch.nn.Module:
-    """Patches of 4 x 4 pixels and depthwise 5 x 5 mixing (after ConvMixer, Trockman & Kolter 2022)."""
-    import torch
+    """Strided 4 x 4 convolutions, batch norms, leaky rectifiers (after DCGAN's discriminator)."""
     from torch import nn
 
-    class Mixer(nn.Module):
-        """Mix places, then channels, each added to what came in."""
-
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.places = nn.Sequential(
-                nn.Conv2d(width, width, 5, 1, 2, groups=width), nn.GELU(), nn.BatchNorm2d(width)
-            )
-            self.channels = nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.add(x, self.channels(x + self.places(x)))
-
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 4, 4), nn.GELU(), nn.BatchNorm2d(64), Mixer(64), Mixer(64),
-        nn.Conv2d(64, 160, 2, 2), nn.GELU(), nn.BatchNorm2d(160), *(Mixer(160) for _ in range(4)),
-        nn.Conv2d(160, 24, 1), nn.Flatten(), nn.BatchNorm1d(24 * 64),
-        nn.Linear(24 * 64, UNITS + EXPRESSION + IDENTITY),
-    )  # fmt: skip
+    layers: list[nn.Module] = []
+    for narrow, wide in ((3, 32), (32, 64), (64, 128), (128, 192)):
+        layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
+    layers += [nn.Flatten(), nn.Linear(192 * 16, 192), nn.BatchNorm1d(192), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(192, UNITS + EXPRESSION + IDENTITY))
 
 
 @dataclass(frozen=True)

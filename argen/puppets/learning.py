@@ -127,7 +127,7 @@ def learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.15)
     for _ in range(steps):
         rows = rng.integers(0, len(stills.frames), 64)
-        frames, codes_now = _augment(stills.frames[rows], codes[rows], basis, rng)
+        frames, codes_now = _augment(stills.frames[rows], codes[rows], basis, rng, mirror=others is None)
         out = network(frames)
         loss = _loss(out, stills, rows, weight)
         if others is not None:
@@ -151,9 +151,9 @@ def _loss(out: Tensor, stills: Stills, rows: ndarray, weight: Tensor) -> Tensor:
 
 
 def _augment(
-    frames: ndarray, codes: ndarray, basis: ndarray, rng: np.random.Generator
+    frames: ndarray, codes: ndarray, basis: ndarray, rng: np.random.Generator, mirror: bool
 ) -> tuple[Float[Tensor, "B 3 64 64"], Float[Tensor, "B 40"]]:
-    """Shifts, softness, light; landmarks follow the shifts."""
+    """Shifts, softness, light; landmarks follow the shifts. Mirrored only where landmarks don't matter."""
     changed, shifts = [], rng.integers(-4, 5, (len(frames), 2))
     for frame, (dx, dy) in zip(frames, shifts, strict=True):
         moved = cv2.warpAffine(
@@ -161,7 +161,7 @@ def _augment(
         )
         if rng.random() < 0.35:
             moved = cv2.GaussianBlur(moved, (0, 0), float(rng.uniform(0.3, 1.0)))
-        changed.append(moved)
+        changed.append(moved[:, ::-1] if mirror and rng.random() < 0.5 else moved)
     pixels = _pixels(np.stack(changed))
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(frames), 1, 1, 1)).astype(np.float32))
     noise = torch.from_numpy(rng.normal(0, rng.uniform(0, 0.05), pixels.shape).astype(np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from argen.dataset.read import read_dataset
 from argen.dataset.video import read_frames
 from argen.errors import UsageError
 from argen.face.action_units import AU_INDEX
+from argen.puppets import world as world_module
 from argen.puppets.expressions import BASIC, PROTOTYPES, act, sample_units
-from argen.puppets.world import refuse_foreign, write_dataset
+from argen.puppets.world import PROFILES, refuse_foreign, write_dataset
 
 
 @pytest.mark.parametrize("label", sorted(PROTOTYPES))
@@ -55,19 +57,36 @@ def test_an_unknown_emotion_is_named() -> None:
         act("discust", np.random.default_rng(0), 17)
 
 
+TINY = {"happy": (300, 100), "neutral": (400, 100), "disgust": (100, 100)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_profile() -> Iterator[None]:
+    """Three classes, one clip at least: the mechanics, not the size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world_module, "PROFILES", {**PROFILES, "dfew": TINY, "balanced": TINY})
+        patch.setattr(world_module, "LEAST", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_profile: None) -> Path:
     out = tmp_path_factory.mktemp("world") / "data"
-    write_dataset(out, "dfew", seed=5, scale=0.002)
+    write_dataset(out, "dfew", seed=5, scale=0.01)
     return out
+
+
+def test_profiles_have_the_fields_long_tails() -> None:
+    train = {label: counts[0] for label, counts in PROFILES["dfew"].items()}
+    assert train["neutral"] / train["disgust"] == pytest.approx(18.4, abs=0.1)
+    assert len(PROFILES["mafw"]) == 11
+    assert set(BASIC) == set(PROFILES["ferv39k"])
 
 
 def test_it_reads_as_a_dataset_with_disjoint_subjects_and_a_long_tail(world: Path) -> None:
     dataset = read_dataset(world)
     assert not dataset.problems
-    counts = dataset.counts()
-    assert counts["neutral"] == 4
-    assert counts["disgust"] == 2
+    assert dataset.counts() == {"disgust": 1, "happy": 3, "neutral": 4}
     people = {s: {c.subject for c in dataset.clips if c.split == s} for s in ("train", "val", "test")}
     assert not people["train"] & people["val"]
     assert not people["train"] & people["test"]
@@ -88,8 +107,8 @@ def test_the_truth_fits_the_frames(world: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path, world: Path) -> None:
-    write_dataset(tmp_path / "again", "dfew", seed=5, scale=0.002)
-    write_dataset(tmp_path / "other", "dfew", seed=6, scale=0.0005)
+    write_dataset(tmp_path / "again", "dfew", seed=5, scale=0.01)
+    write_dataset(tmp_path / "other", "dfew", seed=6, scale=0.002)
     files = sorted(p.relative_to(world) for p in world.rglob("*") if p.is_file())
     assert files == sorted(
         p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file()
@@ -100,10 +119,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path,
 
 
 def test_label_noise_keeps_the_shown_emotion_in_the_truth(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "noisy", "balanced", scale=0.007, label_noise=1.0)
+    write_dataset(tmp_path / "noisy", "balanced", scale=0.002, label_noise=1.0)
     rows = [json.loads(line) for line in (tmp_path / "noisy" / "metadata.jsonl").read_text().splitlines()]
-    assert all(row["shown"] != row["label"] for row in rows if row["split"] == "train")
-    assert all(row["shown"] == row["label"] for row in rows if row["split"] != "train")
+    shown = {(row["split"] == "train", row["label"]): row["shown"] for row in rows}
+    assert shown[True, "neutral"] == "happy"  # its only neighbour in this profile
+    assert shown[True, "disgust"] == "disgust"  # has none here, so it stays
+    assert shown[False, "neutral"] == "neutral"
 
 
 @pytest.mark.parametrize(
