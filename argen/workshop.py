@@ -6,8 +6,8 @@ Loaded once. Every answer is a pure function of the job, so that it doesn't matt
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,13 +34,14 @@ from argen.gate import Verdict, judge
 from argen.generate.load import load_generator
 from argen.generate.request import Generator, Request
 from argen.output import save_picture, source_picture
-from argen.plan import Job
+from argen.plan import CALM, Job
 
 if TYPE_CHECKING:
     from argen.anomaly.gate import FaceGate
 
 log = logging.getLogger(__name__)
 DIRECTION_DRAWS = 64
+CALM_EXAMPLES = 20
 SOURCES_AT_HAND = 16  # sources kept decoded: the jobs of one source come close together
 
 
@@ -96,6 +97,7 @@ class Workshop:
         return {
             "generator": dict(self.made_by),
             "reader": {"name": self._reader.name, "weights": dict(self._reader.weights)},
+            "prompts": load_prompts(self._recipe.affect.prompts).hash,
         }
 
     def clip(self, clip_id: str) -> Clip:
@@ -113,15 +115,9 @@ class Workshop:
         """
         wanted = set(labels)
         measured: list[tuple[Clip, FaceTrack]] = []
-        counts = dict.fromkeys(wanted, 0)
-        for clip in self._dataset.train:
-            if clip.label not in wanted or clip.extra.get("synthetic") == "true":
-                continue
-            if most is not None and counts[clip.label] >= most:
-                continue
+        for clip in self._examples(wanted, most):
             try:
                 measured.append((clip, self.track_of(clip)))
-                counts[clip.label] += 1
             except JobError as error:
                 log.warning("%s: passed over as an example of '%s': %s", clip.id, clip.label, error)
         self._describer = Describer(self._recipe.affect, measured, self._ask)
@@ -131,6 +127,18 @@ class Workshop:
             from argen.strangeness import fit_face_gate  # brings torch, which warp alone does not need
 
             self._face_gate = fit_face_gate(self._dataset, self._recipe.gate.anomaly, self._as_generated)
+
+    def _examples(self, labels: Collection[str], most: int | None) -> Iterator[Clip]:
+        """Real training clips of the classes, and some calm ones that show what this reader calls rest."""
+        counts: Counter[str] = Counter()
+        for clip in self._dataset.train:
+            calm = clip.label.casefold() in CALM and clip.label not in labels
+            limit = CALM_EXAMPLES if calm else most
+            if (clip.label not in labels and not calm) or clip.extra.get("synthetic") == "true":
+                continue
+            if limit is None or counts[clip.label] < limit:
+                counts[clip.label] += 1
+                yield clip
 
     def track_of(self, clip: Clip) -> FaceTrack:
         """The FaceTrack of a source clip: measured once, then read from the cache."""
@@ -265,7 +273,7 @@ def around_face(
 
 def why_not(label: str, dataset: Dataset, recipe: Recipe) -> str | None:
     """Why a class cannot be expanded, as far as can be told without measuring; None if it can."""
-    emotions, count = load_prompts().emotions, dataset.counts("train").get(label, 0)
+    emotions, count = load_prompts(recipe.affect.prompts).emotions, dataset.counts("train").get(label, 0)
     if canonical(label, emotions) is not None or count >= recipe.affect.enough_clips:
         return None
     return (
