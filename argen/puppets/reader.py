@@ -87,8 +87,10 @@ class PuppetReader:
         self.same_person = float(extra["same_person"][0])
         self.weights: Mapping[str, str] = {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
 
-    def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> FaceTrack:
-        """Measure every frame; rows without a puppet's face are NaN."""
+    def __call__(
+        self, frames: UInt8[ndarray, "T H W 3"], first_units: Float32[ndarray, "20"] | None = None
+    ) -> FaceTrack:
+        """Measure every frame; rows without a puppet's face are NaN. `first_units` is not needed here."""
         height, width = frames.shape[1:3]
         reading = self.read(resized(frames))
         found = reading.face >= LEAST_FACE
