@@ -52,11 +52,11 @@ def _folder(path: Path) -> Path:
 
 def _licensed(clip: Clip, layout: Layout, settings: DatasetSettings) -> Clip:
     known = [name for name in (clip.licence, layout.licence, settings.licence) if name != "unknown"]
-    return replace(
-        clip,
-        licence=known[0] if known else "unknown",
-        redistributable=clip.redistributable and layout.redistributable,
-    )
+    licence = known[0] if known else "unknown"
+    redistributable = clip.redistributable and layout.redistributable
+    if (licence, redistributable) == (clip.licence, clip.redistributable):
+        return clip
+    return replace(clip, licence=licence, redistributable=redistributable)
 
 
 def _check(root: Path, clips: Sequence[Clip], problems: Sequence[Problem]) -> None:

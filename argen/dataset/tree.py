@@ -46,7 +46,8 @@ def look(path: Path, problems: list[Problem] | None = None, where: str = "") -> 
     except OSError as error:
         problems.append(Problem(where or str(path), f"cannot be listed: {error.strerror}"))
     for names in (listing.folders, listing.videos, listing.others, listing.hidden):
-        names.sort(key=natural)
+        if len(names) > 1:
+            names.sort(key=natural)
     if listing.hidden:
         problems.append(Problem(where or ".", f"hidden, passed over: {some(listing.hidden)}"))
     return listing

@@ -58,6 +58,8 @@ def _read_class(root: Path, where: str, label: str, split: Split, found: Found) 
     for below, listing in walk(root / where, found.problems, where):
         if listing.images and below != where:
             found.clips.append(new_clip(root, below, label, split, "frames"))
+            if not (listing.videos or listing.others):
+                continue
         stills = sorted(listing.images, key=natural) if below == where else []
         stems = Counter(Path(name).stem for name in (*listing.videos, *stills))
         for name in (*listing.videos, *stills):
