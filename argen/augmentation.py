@@ -104,6 +104,8 @@ def _measure_one(plan: Plan, workshop: Workshop, recipe: Recipe, scratch: Path) 
             continue
         source, request = prepared
         (frames,) = workshop.generate([request])
+        if isinstance(frames, JobError):
+            continue
         workshop.judge(job, source, request, frames, workshop.measure(frames, source))
         write_mp4(scratch / "trial.mp4", frames, recipe.generate.fps, recipe.output.quality, "trial")
         seconds = time.perf_counter() - started
@@ -151,6 +153,9 @@ def _make(jobs: Sequence[Job], workshop: Workshop, run: Run) -> Iterator[Record]
             ready.append((job, *prepared))
     clips = workshop.generate([request for _, _, request in ready]) if ready else []
     for (job, source, request), frames in zip(ready, clips, strict=True):
+        if isinstance(frames, JobError):
+            yield _end(run, _origin(job, source.clip, run, "failed", str(frames)))
+            continue
         track = workshop.measure(frames, source)
         verdict = workshop.judge(job, source, request, frames, track)
         clip = _Clip(job, source, request.affect, frames, track, verdict)

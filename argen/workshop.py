@@ -66,6 +66,10 @@ class Workshop:
         self._sources: OrderedDict[str, Source | JobError] = OrderedDict()
         self._reader: FaceReader = load_reader(recipe.face)
         self._generator: Generator = load_generator(recipe.generate)
+        if self._generator.domain == "puppets":
+            from argen.puppets.world import refuse_foreign
+
+            refuse_foreign(dataset)
         self._ask = load_ask(recipe.affect)
         self._describer: Describer | None = None
         self._toward: dict[str, Float32[ndarray, "20"]] = {}
@@ -222,9 +226,14 @@ class Workshop:
         draws = [sample_apex(profile, rng, self._recipe.affect.intensity) for _ in range(DIRECTION_DRAWS)]
         return np.asarray(np.mean(draws, axis=0), np.float32)
 
-    def generate(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"]]:
-        """The clips, in order."""
-        return self._generator(requests)
+    def generate(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"] | JobError]:
+        """The clips, in order; where the batch fails, each by itself, and why those fail that do."""
+        try:
+            return list(self._generator(requests))
+        except JobError as error:
+            if len(requests) == 1:
+                return [error]
+        return [clip for request in requests for clip in self.generate([request])]
 
     def measure(self, frames: UInt8[ndarray, "T H W 3"], source: Source) -> FaceTrack:
         """The FaceTrack of a generated clip, every frame of it; frame 0 shows the source as it is."""

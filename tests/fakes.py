@@ -69,6 +69,7 @@ class PaintedGenerator:
 
     name = "painted"
     batch = 3
+    domain = None
 
     def __init__(self, spoil: int = 0) -> None:
         self.spoil = spoil

@@ -199,6 +199,23 @@ def test_a_source_without_a_face_fails_its_job_and_no_other(generator, source, t
     assert sum(record.kept for record in records) == 8
 
 
+def test_a_clip_that_cannot_be_made_fails_alone_and_not_its_batch(monkeypatch, source, tmp_path):
+    from argen.errors import JobError
+
+    class Fragile(fakes.PaintedGenerator):
+        def __call__(self, requests):
+            if any(request.seed % 2 for request in requests):
+                raise JobError("the pipeline failed")
+            return super().__call__(requests)
+
+    use(monkeypatch, Fragile())
+    records = run(source, tmp_path / "out")
+    failed = [record for record in records if record.status == "failed"]
+    assert failed
+    assert all(record.seed % 2 and record.reason == "the pipeline failed" for record in failed)
+    assert sum(record.kept for record in records) == 6
+
+
 def test_failed_jobs_are_tried_again_when_asked(generator, source, tmp_path, monkeypatch):
     from argen.errors import NoFaceFound
     from argen.workshop import Workshop

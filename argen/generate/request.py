@@ -32,6 +32,11 @@ class Generator(Protocol):
     provenance: Mapping[str, str]  # model, revision or hash, adapter hash: whatever made the pixels
     batch: int
 
+    @property
+    def domain(self) -> str | None:
+        """The only world whose pictures it can take ("puppets"), if it is not for any."""
+        ...
+
     def __call__(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"]]:
         """One clip a request, in order."""
         ...

@@ -36,6 +36,7 @@ class WarpGenerator:
     """A Generator for real faces without a GPU; the same request gives the same bytes."""
 
     name = "warp"
+    domain: str | None = None
 
     def __init__(self, size: int = 256, batch: int = 4) -> None:
         """Clips of `size` x `size` pixels. Raises ModelUnavailable where the AU-to-mesh model is missing."""
