@@ -20,20 +20,25 @@ from argen.face import geometry, mesh
 from argen.face.action_units import ACTION_UNITS, AU_INDEX
 
 GAIN: Final = {
-    "AU01": 1.2, "AU02": 1.2, "AU04": 1.4, "AU05": 1.0, "AU06": 1.4, "AU07": 1.2, "AU09": 0.0, "AU10": 1.5,
-    "AU11": 1.5, "AU12": 0.95, "AU14": 1.8, "AU15": 1.3, "AU17": 0.9, "AU20": 0.6, "AU23": 1.5, "AU24": 1.3,
-    "AU25": 1.0, "AU26": 1.15, "AU28": 1.0, "AU43": 0.3,
+    "AU01": 1.3, "AU02": 1.2, "AU04": 1.05, "AU05": 1.0, "AU06": 1.6, "AU07": 1.2, "AU09": 0.0, "AU10": 1.5,
+    "AU11": 1.6, "AU12": 1.05, "AU14": 2.4, "AU15": 1.6, "AU17": 1.0, "AU20": 0.0, "AU23": 1.6, "AU24": 1.3,
+    "AU25": 1.3, "AU26": 1.15, "AU28": 1.0, "AU43": 0.3,
 }  # fmt: skip
 """Times the model's displacement at full strength."""
+BULGE: Final = 0.25
+"""Middling intensities are shown stronger, a (1 + BULGE (1 - a)): eyes and readers see half of them."""
+MOST: Final = 0.058
+"""Root mean square movement of the skin, outer-eye distances, that no frame exceeds: beyond it, and for a
+source that smiles broadly well before, identity suffers. Smaller movements are hardly held back."""
 # Where the regression sees too little: (vertex on the right, pull in x, y, z, reach), outer-eye distances.
-# AU09 is all pulls: its column carries the nod of the wrinkled nose, which takes the nose down.
+# AU09 and AU20 are all pulls: their columns take the whole nose and the whole mouth down.
 PULLS: Final = {
     "AU09": (
-        (55, (0.015, 0.065, 0.0), 0.14), (168, (0.0, 0.02, 0.0), 0.1), (129, (-0.01, -0.06, 0.0), 0.11),
-        (101, (0.0, -0.05, -0.02), 0.13), (39, (0.0, -0.05, -0.01), 0.1), (1, (0.0, -0.015, 0.0), 0.1),
+        (55, (0.012, 0.045, 0.0), 0.14), (168, (0.0, 0.02, 0.0), 0.1), (129, (-0.01, -0.055, 0.0), 0.11),
+        (101, (0.0, -0.05, -0.02), 0.13), (39, (0.0, -0.04, -0.01), 0.1), (1, (0.0, -0.015, 0.0), 0.1),
     ),
     "AU17": ((199, (0.0, -0.03, -0.03), 0.12),),
-    "AU20": ((61, (-0.04, 0.035, 0.02), 0.12), (0, (0.0, -0.03, 0.0), 0.15)),
+    "AU20": ((61, (-0.065, 0.02, 0.03), 0.14), (91, (-0.02, 0.025, 0.0), 0.12)),
 }  # fmt: skip
 
 UPPER_LIDS: Final = (
@@ -69,6 +74,7 @@ LOWER_LIP: Final = (
 )
 LIP_CORNERS: Final = (78, 308)
 _TAPER: Final = np.array([0.35, 0.7, 0.9, 1.0, 1.0, 1.0, 0.9, 0.7, 0.35])  # lips part less near the corners
+_PARTED: Final = 0.1  # between the inner lips at AU25 in full, outer-eye distances
 _LIP_FOLLOW: Final = (1.0, 0.9, 0.75, 0.6)
 _LIDS_MEET: Final = 0.15  # of the opening, up from the lower lid
 _LEAST_OPENING: Final = 0.25  # a source whose eyes are nearly shut does not tell how wide they can be
@@ -97,7 +103,7 @@ def motion(
     """Vertex positions of a clip on the photograph of `landmarks`, whose face shows `source` now."""
     points = landmarks[:468].astype(np.float64)
     sides = _per_side(source, trajectory, asymmetry)
-    moved = _model_displacement(sides - source[None, :, None])
+    moved = _model_displacement(_shown(sides) - _shown(source)[None, :, None])
     scale, turn, _ = geometry.similarity(mesh.au_mesh(source)[None, :468].astype(np.float64), points[None])
     to_view = scale[0] * turn[0].T
     relief = (points - points.mean(axis=0)) @ turn[0] / scale[0]
@@ -124,6 +130,10 @@ def _per_side(
     return np.asarray(np.clip(source[:, None] + change * share, 0.0, 1.25))
 
 
+def _shown(units: Float[ndarray, "*n"]) -> Float64[ndarray, "*n"]:
+    return np.asarray(units * (1 + BULGE * (1 - np.minimum(units, 1.0))), np.float64)
+
+
 @lru_cache(maxsize=1)
 def _columns() -> tuple[Float64[ndarray, "20 1404"], Float64[ndarray, "468"]]:
     """Displacements with gains and pulls, and how much each vertex belongs to the subject's left."""
@@ -145,7 +155,9 @@ def _model_displacement(change: Float64[ndarray, "T 20 2"]) -> Float64[ndarray, 
     right_side, left_side = (change[..., side] @ moves for side in (0, 1))
     shape = (len(change), 468, 3)
     share = left[:, None]
-    return np.asarray(right_side.reshape(shape) * (1 - share) + left_side.reshape(shape) * share)
+    moved = right_side.reshape(shape) * (1 - share) + left_side.reshape(shape) * share
+    size = np.sqrt(np.square(moved).sum(axis=2).mean(axis=1))
+    return np.asarray(moved * ((1 + (size / MOST) ** 4) ** -0.25)[:, None, None])
 
 
 def _ramp(x: Float[ndarray, "*n"], start: float, end: float) -> Float64[ndarray, "*n"]:
@@ -163,8 +175,8 @@ def lids(units: Float[ndarray, "*n 20"]) -> tuple[Float64[ndarray, "*n"], Float6
         name: np.asarray(units[..., AU_INDEX[name]], np.float64)
         for name in ("AU05", "AU06", "AU07", "AU09", "AU43")
     }
-    upper = 1 + 0.38 * au["AU05"] - 0.15 * au["AU07"] - 0.1 * au["AU06"] - 0.1 * au["AU09"]
-    lower = 0.3 * au["AU07"] + 0.15 * au["AU06"] + 0.1 * au["AU09"]
+    upper = 1 + 0.3 * au["AU05"] - 0.12 * au["AU07"] - 0.1 * au["AU06"] - 0.1 * au["AU09"]
+    lower = 0.28 * au["AU07"] + 0.15 * au["AU06"] + 0.1 * au["AU09"]
     shut = np.clip(au["AU43"], 0, 1)
     upper, lower = (edge + (_LIDS_MEET - edge) * shut for edge in (upper, lower))
     return np.asarray(upper), np.asarray(lower)
@@ -203,11 +215,18 @@ def _move_lips(
     source: Float32[ndarray, "20"],
     trajectory: Float32[ndarray, "T 20"],
 ) -> None:
-    """Part the lips as asked; where the source's are parted and the target's not, bring them together."""
+    """Part the lips as asked; where the source's are parted and the target's not, bring them together.
+
+    What the reader missed of the source's opening goes as the clip leaves the source's expression.
+    """
     upper, lower = list(UPPER_LIP[0]), list(LOWER_LIP[0])
     gap_now = rest[lower, 1] - rest[upper, 1]
     gap_model = face[:, lower, 1] - face[:, upper, 1]
-    asked, now = mouth_opening(trajectory)[:, None], float(mouth_opening(source))
+    read = float(mouth_opening(source))
+    unread = max(min(float(gap_now[3:6].mean()) / _PARTED, 1.0) - read, 0.0)
+    change = np.abs(trajectory - source).sum(axis=1)
+    left = 1 - change / max(float(change.max()), 1.0)
+    asked, now = (mouth_opening(trajectory) + unread * left)[:, None], read + unread
     closing = np.clip(asked / now, 0, 1) if now > 0.05 else np.ones_like(asked)
     growth = np.maximum(gap_model - gap_now, 0.0) * np.clip(2.5 * asked, 0, 1) * _TAPER
     correction = closing * gap_now + growth - gap_model

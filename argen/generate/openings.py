@@ -26,6 +26,7 @@ from argen.generate.motion import (
     Motion,
 )
 
+_LASHES: Final = 0.25  # of the eye's opening, from the top, is the upper lid's edge and shadow
 _FINE: Final = 3  # an opening's edge is drawn this many times finer, then averaged
 
 
@@ -37,6 +38,8 @@ class Eye:
     rims: Float32[ndarray, "T n 2"]
     shifts: Float32[ndarray, "T 2"]  # of the eyeball, with the skull
     ball: Float32[ndarray, "h w 3"]
+    bare: Float32[ndarray, "h w 3"]  # the eyeball without the shadow of the source's upper lid
+    lifted: Float32[ndarray, "T"]  # share of the bare one: how far the lid leaves its shadow
 
 
 def rims() -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -66,14 +69,38 @@ def eyes(picture: UInt8[ndarray, "S S 3"], points: Float32[ndarray, "468 2"], pa
         margin = 0.25 * float(np.ptp(points[at, 0])) + 3
         window = window_around(np.concatenate([path.points[:, at], points[None, at]]), margin, len(picture))
         if window is not None:
-            ball = continued(picture, points[at], window)
-            found.append(Eye(window, path.points[:, at], path.skull[:, at].mean(axis=1), ball))
+            found.append(
+                _eye(picture, points[at], path.points[:, at], path.skull[:, at].mean(axis=1), window)
+            )
     return found
+
+
+def _eye(
+    picture: UInt8[ndarray, "S S 3"],
+    rim: Float32[ndarray, "n 2"],
+    rims: Float32[ndarray, "T n 2"],
+    shifts: Float32[ndarray, "T 2"],
+    window: Window,
+) -> Eye:
+    upper, lower = slice(1, len(rim) // 2), slice(-1, -len(rim) // 2, -1)  # columns from the outer corner
+    inner = rim.copy()
+    inner[upper] += _LASHES * (rim[lower] - rim[upper])
+    lift = (rim[upper] - rims[:, upper])[..., 1].mean(axis=1) + shifts[:, 1]
+    thick = max(_LASHES * float((rim[lower] - rim[upper])[:, 1].mean()), 0.5)
+    return Eye(
+        window,
+        rims,
+        shifts,
+        continued(picture, rim, window),
+        continued(picture, inner, window),
+        np.clip(lift / thick, 0, 1).astype(np.float32),
+    )
 
 
 def lay_eye(frame: UInt8[ndarray, "S S 3"], eye: Eye, t: int) -> None:
     """Put the eyeball between the lids of frame `t`."""
-    put(frame, moved(eye.ball, eye.shifts[t]), coverage(eye.rims[t], eye.window), eye.window)
+    ball = eye.ball + eye.lifted[t] * (eye.bare - eye.ball) if eye.lifted[t] > 0 else eye.ball
+    put(frame, moved(ball, eye.shifts[t]), coverage(eye.rims[t], eye.window), eye.window)
 
 
 def continued(

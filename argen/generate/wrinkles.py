@@ -72,7 +72,7 @@ FOLDS: Final = {
         (_at(226, 31, 228, 229, 230, 231, 232),), 0.018, 0.16, ((145, 118), (33, 117)), 0.2
     ),
     "chin": Fold((((43, 106, 0.5), (83, 182, 0.5), (18, 18, 0.0), (313, 406, 0.5), (273, 335, 0.5)),),
-        0.03, 0.24, ((17, 199),), 0.16, mirrored=False,
+        0.03, 0.24, ((61, 199), (291, 199)), 0.14, mirrored=False,
     ),
 }  # fmt: skip
 
@@ -80,7 +80,7 @@ _SHALLOW: Final = 0.03
 _COARSE: Final = 6  # pixels of the source to one of the coarse grid
 _GLOW: Final = 0.06  # how far a vertex' brightness reaches, in outer-eye distances
 _LIGHT: Final = np.array([0.0, -0.55, -0.83])  # from above, in front
-_SHADING: Final = 0.55  # share of the full change of the normals' shading
+_SHADING: Final = 0.45  # share of the full change of the normals' shading
 
 
 @dataclass(frozen=True)
