@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from argen.config import Recipe, load_recipe
 from argen.dataset.read import read_dataset
+from argen.errors import JobError
 from argen.generate.request import Request
 from argen.plan import Job, Plan, make_plan
 from argen.workshop import Source, Workshop, open_workshop
@@ -63,7 +64,9 @@ def make(workshop: Workshop, plan: Plan, each: int) -> Iterator[Made]:
     for job, prepared in zip(jobs, workshop.requests(jobs), strict=True):
         if isinstance(prepared, tuple):
             source, request = prepared
-            yield Made(job, source, request, workshop.generate([request])[0])
+            (frames,) = workshop.generate([request])
+            if not isinstance(frames, JobError):
+                yield Made(job, source, request, frames)
 
 
 def kept(workshop: Workshop, clip: Made) -> bool:
