@@ -1,9 +1,10 @@
 """CIF as the gate: from a handful of real clips, is this synthetic one a face like theirs?
 
 Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are its pixels and
-its mesh, each with its change over time (so clips should be of one frame rate). A clip's score is the upper
-quantile of its frames'. The p-value is conformal: the share of real calibration clips at least as strange,
-the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 % takes 19.
+the motion of its mesh (so clips should be of one frame rate). A frame's score is the mean over its face, a
+clip's the upper quantile of its frames'. The p-value is conformal: the share of real calibration clips at least
+as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 %
+takes 19.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from argen.face.track import FaceTrack
 
 SIZE: Final = 96  # pixels of the flat face, 12 x 12 patches
 QUANTILE: Final = 0.9  # of the frames' scores: a break in a tenth of a clip is seen
-SETTINGS: Final = CifSettings(K=6, ratio=0.05, fusion="z-sum", power=1.0)
+SETTINGS: Final = CifSettings(K=6, quota="size", ratio=1e-4)  # one prototype a face part: see Yardstick
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
+TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
 
 Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
 
@@ -48,7 +50,11 @@ class FaceAnomaly:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """Turns a clip into patches: features in deviations of the normals' own, patch by patch."""
+    """Turns a clip into patches: features in deviations of the normals' own, patch by patch.
+
+    A deviation is measured in what each normal clip shows against the *other* normals, so that a face that
+    wasn't among them isn't strange for that alone.
+    """
 
     canonical: Canonical
     means: tuple[Float32[ndarray, "N _"], ...]  # one a modality
@@ -59,7 +65,7 @@ class Yardstick:
         """From clips with two frames of a face at least."""
         canonical = Canonical.of([track.landmarks for _, track in normals], SIZE)
         raw = zip(*(_features(canonical, *clip) for clip in normals), strict=True)
-        pairs = [_statistics(np.concatenate(part)) for part in raw]
+        pairs = [_statistics(part, face_patches(canonical)) for part in raw]
         means, spreads = zip(*pairs, strict=True)
         return cls(canonical, means, spreads)
 
@@ -68,8 +74,8 @@ class Yardstick:
         scaled = []
         raw = _features(self.canonical, frames, track)
         for part, mean, spread in zip(raw, self.means, self.spreads, strict=True):
-            z = np.arcsinh((part - mean) / spread)  # so that no single feature drowns the others
-            scaled.append(torch.from_numpy((z / part.shape[2] ** 0.5).astype(np.float32)))
+            z = (part - mean) / spread / part.shape[2] ** 0.5
+            scaled.append(torch.from_numpy(z.astype(np.float32)))
         on_face = torch.from_numpy(face_patches(self.canonical)).repeat(len(scaled[0]), 1)
         return Patches(tuple(scaled), on_face, (SIZE // PATCH, SIZE // PATCH))
 
@@ -97,10 +103,10 @@ class FaceGate:
             )
         yardstick = Yardstick.of(usable)
         detector = Detector.fit(concatenate([yardstick(*clip) for clip in usable]), settings, SIZE // PATCH)
-        judged = [detector.score(yardstick(*clip)) for clip in others]
-        values = np.array([_clip_score(scores.image.numpy()) for scores in judged], np.float32)
-        hot = max(float(_heat(detector, scores).max()) for scores in judged)
-        return cls(yardstick, detector, np.sort(values), max(hot, 1e-6))
+        draft = cls(yardstick, detector, np.zeros(1, np.float32), 1.0)
+        judged = [draft._strange(*clip) for clip in others]
+        values = np.array([_clip_score(draft._frames(strange)) for strange in judged], np.float32)
+        return cls(yardstick, detector, np.sort(values), max(float(s.max()) for s in judged))
 
     def score(self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack) -> FaceAnomaly:
         """Judge one clip; `track` was measured on `frames`."""
@@ -109,12 +115,20 @@ class FaceGate:
         each = np.full(len(frames), np.nan, np.float32)
         if len(rows) < 2:
             return FaceAnomaly(float("inf"), self.p_value(float("inf")), heat, each)
-        scores = self.detector.score(self.yardstick(frames, track))
-        each[rows] = scores.image.numpy()
+        strange = self._strange(frames, track)
+        each[rows] = self._frames(strange)
         value = _clip_score(each[rows])
-        flat = np.clip(_heat(self.detector, scores) / self.hot, 0, 1).astype(np.float32)
+        flat = np.clip(_flat(strange, self.detector.grid) / self.hot, 0, 1).astype(np.float32)
         heat[rows] = self.yardstick.canonical.rewrap(flat, track.landmarks[rows], frames.shape[1:3])
         return FaceAnomaly(value, self.p_value(value), heat, each)
+
+    def _strange(self, frames: ndarray, track: FaceTrack) -> Float32[ndarray, "T N"]:
+        scores = self.detector.score(self.yardstick(frames, track))
+        return _strangeness(scores, face_patches(self.yardstick.canonical))
+
+    def _frames(self, strange: Float32[ndarray, "T N"]) -> Float32[ndarray, "T"]:
+        """A frame's score: its face on average, for most breaks change more than one patch."""
+        return np.asarray(strange[:, face_patches(self.yardstick.canonical)].mean(axis=1))
 
     def p_value(self, score: float) -> float:
         """Share of real clips at least as strange as `score`, this one counted: from 1 / (m + 1) to 1."""
@@ -165,19 +179,32 @@ def _features(canonical: Canonical, frames: ndarray, track: FaceTrack) -> tuple[
     return pixel_features(frames[rows], landmarks, canonical), mesh_features(landmarks, canonical)
 
 
-def _statistics(part: Float32[ndarray, "T N D"]) -> tuple[ndarray, ndarray]:
-    """Mean and deviation of every patch's features; no deviation falls far below the whole face's."""
+def _statistics(clips: Sequence[Float32[ndarray, "T N D"]], on_face: ndarray) -> tuple[ndarray, ndarray]:
+    """Mean of every patch's features, and what counts as one deviation of each."""
+    whole = np.concatenate(clips)
+    apart = clips if len(clips) > 1 else np.array_split(whole, 2)
+    tails = []
+    for i, clip in enumerate(apart):
+        mean, deviation = _moments(np.concatenate([*apart[:i], *apart[i + 1 :]]))
+        tails.append(np.quantile(np.abs((clip - mean) / deviation)[:, on_face], TAIL, axis=(0, 1)))
+    mean, deviation = _moments(whole)
+    return mean, (deviation * np.mean(tails, axis=0)).astype(np.float32)
+
+
+def _moments(part: Float32[ndarray, "T N D"]) -> tuple[ndarray, ndarray]:
+    """Mean and deviation of every patch; no deviation falls far below the whole face's."""
     whole = part.std(axis=(0, 1))
-    spread = np.sqrt(part.var(axis=0) + np.square(SPREAD_FLOOR * whole) + 1e-8)
-    return part.mean(axis=0), spread.astype(np.float32)
+    return part.mean(axis=0), np.sqrt(part.var(axis=0) + np.square(SPREAD_FLOOR * whole) + 1e-8)
 
 
 def _clip_score(frames: Float32[ndarray, "n"]) -> float:
     return float(np.quantile(frames, QUANTILE))
 
 
-def _heat(detector: Detector, scores: Scores) -> Float32[ndarray, "T S S"]:
-    """How far each patch is above the normals' usual, both modalities together, on the flat face."""
-    scale = detector.scale
-    z = ((scores.patch - scale[:, 0, None, None]) / scale[:, 1, None, None]).clamp_min(0).sum(dim=0)
-    return np.asarray(upsample(z, detector.grid, SIZE).numpy(), np.float32)
+def _strangeness(scores: Scores, on_face: ndarray) -> Float32[ndarray, "T N"]:
+    """Root of s_h s_g of every patch (a distance again), both modalities together; 0 off the face."""
+    return np.asarray(scores.patch.sqrt().sum(dim=0).numpy() * on_face, np.float32)
+
+
+def _flat(strange: Float32[ndarray, "T N"], grid: tuple[int, int]) -> Float32[ndarray, "T S S"]:
+    return np.asarray(upsample(torch.from_numpy(strange), grid, SIZE).numpy(), np.float32)

@@ -19,6 +19,8 @@ from argen.anomaly.hypergraph import centroids, edge_features, incidence
 from argen.anomaly.settings import CifSettings
 from argen.errors import UsageError
 
+ROWS = 1024  # nodes compared with all others at once
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -91,7 +93,8 @@ def coreset(F: Float[Tensor, "n D"], quota: int, start: int) -> Int64[Tensor, "q
     if quota >= len(F):
         return torch.arange(len(F), device=F.device)
     if quota == 1:
-        return torch.cdist(F, F).amax(dim=1).argmin()[None]
+        rows = [torch.cdist(F[i : i + ROWS], F).amax(dim=1) for i in range(0, len(F), ROWS)]
+        return torch.cat(rows).argmin()[None]
     chosen = [start]
     nearest = (F - F[start]).square().sum(dim=1)
     for _ in range(quota - 1):
