@@ -103,7 +103,8 @@ class Training:
             if (p.ndim == 2 and ".attn" in name) or (".ff." in name and p.ndim == 2)
         ]
         chosen = {id(p) for p in matrices}
-        rest = [p for p in self.models.parameters() if id(p) not in chosen]
+        encoder.requires_grad_(False)  # trained jointly it forgot, in 2,000 steps, much of what words mean
+        rest = [p for p in transformer.parameters() if id(p) not in chosen]
         self.optimisers: tuple[torch.optim.Optimizer, ...] = (
             Muon(matrices, rate),
             torch.optim.AdamW(rest, lr=0.75 * rate, betas=(0.9, 0.98), weight_decay=0.0),

@@ -61,7 +61,7 @@ class Latents:
     @property
     def weights(self) -> Float[Tensor, "N"]:
         """How often to show each clip: faint ones less, for they teach little; the caption says how faint."""
-        return torch.tensor([0.3 + motion.intensity for motion in self.motions])
+        return torch.tensor([0.1 + motion.intensity**2 for motion in self.motions])
 
     def tokens(
         self, rows: Int[Tensor, "B"], tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator

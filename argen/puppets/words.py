@@ -1,7 +1,7 @@
 """The embedded checkpoint's language: a word-level tokenizer and a two-layer T5 encoder for our captions.
 
-The encoder is first taught, without a picture, to tell from a caption what it says (units, emotion,
-timing, side); the denoiser then starts from words that already mean something.
+The encoder is taught, without a picture, to tell from a caption what it says (units, emotion, timing,
+side), and then kept: the denoiser starts from words that already mean something.
 """
 
 from __future__ import annotations
