@@ -67,7 +67,9 @@ def tune(recipe: TuneRecipe) -> str:
         tuner = Tuner(
             generator.pipe, cases, scorer, recipe.tune, seed=recipe.seed, folder=out, accelerator=accelerator
         )
-        return follow(tuner, recipe, held_out, judge, workshop.made_by)
+        ended = follow(tuner, recipe, held_out, judge, workshop.made_by)
+    accelerator.end_training()
+    return ended
 
 
 def make_accelerator(recipe: TuneRecipe, out: Path) -> Any:  # noqa: ANN401  accelerate is untyped

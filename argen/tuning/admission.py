@@ -111,7 +111,7 @@ def _conditions(pipe: Pipeline, call: Mapping[str, Any], layout: Layout, side: i
         return 0
     call = batched(call, 1, layout)
     expected, sample = _at_step(pipe, call, 1)
-    for count in range(sample.shape[layout.frames] - 1):
+    for count in range(sample.shape[layout.frames]):
         frame = count if side == 1 else sample.shape[layout.frames] - 1 - count
         found, _ = _at_step(pipe, call, 1, disturb=(layout.frames, frame))
         if not torch.equal(found, expected):

