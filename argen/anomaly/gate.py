@@ -2,9 +2,9 @@
 
 Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are its pixels and
 the motion of its mesh (so clips should be of one frame rate). A frame's score is the mean over its face, a
-clip's the upper quantile of its frames'. The p-value is conformal: the share of real calibration clips at least
-as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 %
-takes 19.
+clip's the upper quantile of its frames'. The p-value is conformal: the share of real calibration clips at
+least as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting
+at 5 % takes 19.
 """
 
 from __future__ import annotations
