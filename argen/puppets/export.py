@@ -47,7 +47,20 @@ def pipeline_of(run: Path, average: bool = True) -> LTXImageToVideoPipeline:
 
 def export(pipe: LTXImageToVideoPipeline, folder: Path) -> None:
     """Write the checkpoint in half precision, and `argen.json`: its domain and its files' hashes."""
-    pipe.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+    for part in (pipe.vae, pipe.transformer):  # transformers would load a half-precision encoder as such
+        part.half()
+    pipe.save_pretrained(folder, safe_serialization=True)
+    for part in (
+        "vae",
+        "text_encoder",
+        "transformer",
+    ):  # the place a part was loaded from is nobody's business
+        file = folder / part / "config.json"
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings.pop("_name_or_path", None)
+        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
     files = sorted(
         p for p in folder.rglob("*") if p.suffix in {".safetensors", ".json"} and p.name != "argen.json"
     )

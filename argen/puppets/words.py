@@ -119,7 +119,7 @@ def teach_words(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-        yield float(loss)
+        yield float(loss.detach())
 
 
 def _caption_batch(rng: np.random.Generator, count: int) -> tuple[list[str], Float[Tensor, "B 64"]]:
