@@ -32,6 +32,9 @@ LENGTHS = ("num_frames", "frames", "video_length")
 SUPPLIED = {"image", "prompt", "height", "width", *LENGTHS}
 """What a caller of a pipeline can always give; an argument beyond these must have a default."""
 
+EMBEDDED = "puppets"
+"""The name of the checkpoint that ships with ARGen."""
+
 _PICKLES = {".bin", ".ckpt", ".pkl", ".pt", ".pth"}
 
 
@@ -68,22 +71,28 @@ def load_pipeline(folder: Path, pipeline: type[Pipeline], dtype: torch.dtype) ->
 
 
 def locate(model: str | None, revision: str | None, pipeline: str | None) -> tuple[Path, str]:
-    """The folder of a model, fetched from the hub where it is a hub id, and what identifies its weights.
+    """The folder of a model (ours, yours, or fetched from the hub), and what identifies its weights.
 
     Raises ModelUnavailable if it is not at hand, RecipeError if no model is named.
     """
     if not model:
         raise RecipeError(
             "generate.model: the diffusion generator needs one: a folder or hub id of an image-to-video "
-            "pipeline of diffusers; generate.generator=warp needs none"
+            f"pipeline of diffusers, or {EMBEDDED} (ours); generate.generator=warp needs none"
         )
+    if model == EMBEDDED:
+        from argen.puppets.checkpoint import folder as embedded
+
+        return embedded(), _digest(embedded())
     folder = Path(model).expanduser()
     if folder.is_file():
         raise ModelUnavailable(f"generate.model: {model} is a file; name the folder with model_index.json")
     if folder.is_dir():
         return folder, _commit(folder) or _digest(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
-        raise ModelUnavailable(f"generate.model: no folder {model}, and a hub id is written owner/name")
+        raise ModelUnavailable(
+            f"generate.model: no folder {model}; a hub id is written owner/name, and ours is {EMBEDDED}"
+        )
     folder = _fetch(model, revision, pipeline)
     return folder, _commit(folder) or _digest(folder)
 

@@ -159,6 +159,12 @@ def test_models_that_are_not_at_hand(model, error, said, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_the_embedded_checkpoint_goes_by_its_name(tiny_folder, monkeypatch):
+    monkeypatch.setattr("argen.puppets.checkpoint.folder", lambda: tiny_folder("ltx"))
+    assert locate("puppets", None, None)[0] == tiny_folder("ltx")
+    assert load("puppets").provenance["model"] == "puppets"
+
+
 def test_a_file_is_not_a_folder(tmp_path):
     file = tmp_path / "model.safetensors"
     file.touch()
