@@ -25,9 +25,9 @@ GAIN: Final = {
     "AU25": 1.3, "AU26": 1.15, "AU28": 1.0, "AU43": 0.3,
 }  # fmt: skip
 """Times the model's displacement at full strength."""
-BULGE: Final = 0.25
+BULGE: Final = 0.5
 """Middling intensities are shown stronger, a (1 + BULGE (1 - a)): eyes and readers see half of them."""
-MOST: Final = 0.058
+MOST: Final = 0.055
 """Root mean square movement of the skin, outer-eye distances, that no frame exceeds: beyond it, and for a
 source that smiles broadly well before, identity suffers. Smaller movements are hardly held back."""
 # Where the regression sees too little: (vertex on the right, pull in x, y, z, reach), outer-eye distances.
