@@ -88,10 +88,8 @@ def _evaluate(
     history = tuner.notes.setdefault("history", [])
     history.append([found.worth, found.proxy])
     tuner.notes["evaluated"] = tuner.iteration
-    verdict = course(
-        [worth for worth, _ in history], [proxy for _, proxy in history], tuner.settings.patience
-    )
-    (verdict,) = broadcast_object_list([verdict])  # rounding must not let processes part ways
+    said = course([worth for worth, _ in history], [proxy for _, proxy in history], tuner.settings.patience)
+    verdict: Course = broadcast_object_list([said])[0]  # rounding must not let processes part ways
     values = {**found.values, "worth": found.worth, "proxy": found.proxy}
     _note(tuner, files, "evaluation", tuner.iteration, values)
     log.info("%d: %s  (%s)", tuner.iteration, "  ".join(f"{k} {v:.4g}" for k, v in values.items()), verdict)
