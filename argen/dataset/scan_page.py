@@ -106,13 +106,13 @@ def _facts(scan: Scan) -> Iterator[tuple[str, str]]:
 
 def _leaks(leak: Leak) -> Iterator[str]:
     told = (
-        (leak.near_duplicates, "have a near-duplicate in train"),
-        (leak.same_subject, "show a subject of train"),
-        (leak.neighbours, "(test only) are within ten ids of a training clip: likely of one film"),
+        (leak.near_duplicates, "held-out clips have a near-duplicate in train"),
+        (leak.same_subject, "held-out clips show a subject of train"),
+        (leak.neighbours, "test clips are within ten ids of a training clip: likely of one film"),
     )
     for share, what in told:
         if share is not None:
-            yield f"{share:.1%} of held-out clips {what}"
+            yield f"{share:.1%} of {what}"
 
 
 def _by_label(scan: Scan) -> list[tuple[str, list[int]]]:

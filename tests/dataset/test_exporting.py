@@ -261,6 +261,7 @@ def with_synthetic_one(dataset: Dataset, folder: Path) -> Dataset:
     return replace(dataset, clips=(*dataset.clips, clip))
 
 
+@pytest.mark.slow  # importing datasets takes most of it
 def test_loads_with_one_line_of_datasets(tmp_path):
     datasets = pytest.importorskip("datasets")
     put_video(tmp_path / "src" / "test" / "happy" / "held.mp4", seed=3)
