@@ -75,7 +75,7 @@ def lay_mouth(frame: UInt8[ndarray, "S S 3"], mouth: Mouth, t: int) -> None:
     painted = skull[..., 3:]
     inside = skull[..., :3] + painted * jaw[..., 3:] * (jaw[..., :3] - skull[..., :3])
     depth = cv2.GaussianBlur(share, (0, 0), mouth.shadow)[..., None]
-    inside *= 1 - painted * (1 - np.clip(1.4 * depth + 0.15, 0.4, 1.0))
+    inside *= 1 - painted * (1 - np.clip(1.2 * depth + 0.35, 0.5, 1.0))
     put(frame, inside, share, mouth.window)
 
 
@@ -130,7 +130,7 @@ def _skull_layer(
     """Upper teeth before the dark: an arch whose sides lie deeper and darker."""
     edge = _UPPER_EDGE * (1 - (u / 0.5) ** 2)
     teeth = _step(edge - v, 0.018) * _step(v + _ROOTS, 0.03)
-    light = np.clip(1.0 - 2.4 * u**2, 0.0, 1.0) * (1 - 0.22 * _between_teeth(u))
+    light = np.clip(1.0 - 2.4 * u**2, 0.0, 1.0) * (1 - 0.13 * _between_teeth(u))
     cavity = tones.dark * np.clip(1.15 - 1.6 * np.abs(v[..., None] - 0.1), 0.45, 1.1)
     share = (teeth * np.clip(1.25 - 2.4 * np.abs(u), 0, 1))[..., None]
     return np.asarray(cavity + share * (tones.teeth * light[..., None] - cavity))
@@ -142,7 +142,7 @@ def _jaw_layer(
     """Lower teeth along the lower lip and the tongue behind them; v is down from the lower lip's edge."""
     arch = -0.04 + 0.14 * u**2
     teeth = _step(v - arch, 0.02) * np.clip(1.2 - 2.8 * np.abs(u), 0, 1)
-    light = np.clip(0.75 - 1.9 * u**2, 0.0, 1.0) * (1 - 0.2 * _between_teeth(u * 1.25))
+    light = np.clip(0.75 - 1.9 * u**2, 0.0, 1.0) * (1 - 0.12 * _between_teeth(u * 1.25))
     tongue = np.exp(-((u / 0.27) ** 4) - np.clip((-0.05 - v) / 0.12, 0, None) ** 2)
     ridge = 1 - 0.25 * np.exp(-((u / 0.05) ** 2))
     colour = tones.tongue * (0.9 * ridge)[..., None]
