@@ -66,7 +66,7 @@ def _write(folder: Path, number: int, sample: Sample) -> None:
     for name in ("rgb", "xyz", "gt"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     Image.fromarray(sample.rgb).save(folder / "rgb" / f"{number:03d}.png")
-    tifffile.imwrite(folder / "xyz" / f"{number:03d}.tiff", sample.xyz)
+    tifffile.imwrite(folder / "xyz" / f"{number:03d}.tiff", sample.xyz, photometric="rgb")
     if sample.mask is not None:
         Image.fromarray(sample.mask.astype(np.uint8) * 255).save(folder / "gt" / f"{number:03d}.png")
 

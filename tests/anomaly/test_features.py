@@ -28,7 +28,7 @@ def test_colour_hog_sees_colour_and_direction():
     red[:, 8:16, 8:16, 0] = 200
     changed = (describe_colour(red, (8, 8)) - describe_colour(flat, (8, 8))).norm(dim=2)[0]
     assert int(changed.argmax()) == 9  # the patch of row 1, column 1
-    assert float(changed[63]) == 0
+    assert float(changed[63]) < 0.05 * float(changed[9])  # only by the picture's mean brightness
 
     stripes = flat.clone()
     stripes[:, :, ::4] = 0  # vertical lines: gradients across, direction 0

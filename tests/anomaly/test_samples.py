@@ -178,7 +178,7 @@ def test_plain_folder(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(grey()).save(path)
-    tifffile.imwrite(tmp_path / "train" / "a.tiff", table())
+    tifffile.imwrite(tmp_path / "train" / "a.tiff", table(), photometric="rgb")
     (category,) = read_layout(tmp_path, "folder")
     assert [s.defect for s in category.test] == ["good", "torn"]
     assert category.train[0].points is not None
