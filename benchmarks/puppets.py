@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from argen.puppets.expressions import BASIC
+from argen.puppets.expressions import BASIC, sample_units
 from argen.puppets.footage import FRAMES, PEOPLE, shoot
 from argen.puppets.judge import Judge
 from argen.puppets.person import sample_person
@@ -20,6 +20,7 @@ from benchmarks.figures import Figure, bootstrap, main
 def measure(quick: bool) -> Iterator[Figure]:
     """Figures of issue 3 that need no generator."""
     yield _speed(6 if quick else 30)
+    yield _ceiling(300 if quick else 2000)
     clips = [shoot("evaluation", i, BASIC[i % 7], "neutral", 0.4) for i in range(105 if quick else 700)]
     judge = Judge()
     seen = [judge(clip.frames) for clip in clips]
@@ -30,6 +31,22 @@ def measure(quick: bool) -> Iterator[Figure]:
     shown = np.flatnonzero((wanted > 0.1).mean(axis=0) > 0.02)
     each = [float(np.corrcoef(apex[:, i], wanted[:, i])[0, 1]) for i in shown]
     yield Figure("judge.au_correlation", *bootstrap(each), len(clips))
+
+
+def _ceiling(count: int) -> Figure:
+    """Accuracy of boosted trees that are told the true Action Units: about the most any judge can reach."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng(5)
+    units, labels = [], []
+    for _ in range(count):
+        for index, emotion in enumerate(BASIC):
+            units.append(sample_units(emotion, rng, 0.4)[0])
+            labels.append(index)
+    half = len(labels) // 2
+    model = HistGradientBoostingClassifier(max_iter=80, random_state=0).fit(units[:half], labels[:half])
+    right = (model.predict(units[half:]) == labels[half:]).astype(float)
+    return Figure("puppets.ceiling", *bootstrap(right, draws=200), len(right))
 
 
 def _speed(clips: int) -> Figure:

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Scaled so that the root mean square of an update is AdamW's usual 0.2 times the rate."""
         group = self.param_groups[0]
         by_shape: dict[torch.Size, list[torch.nn.Parameter]] = {}
