@@ -14,7 +14,9 @@ apex among them, to the source's crop. warp.au_correlation: Pearson over all cli
 change asked for and the change seen from start to apex, landmarks re-detected on the result.
 warp.label_agreement: share of clips that the gate keeps whose apex an independent judge (fer's mini-Xception,
 never in gate or reward) gives the label, of the six it knows beside neutral, neutral included as an answer;
-Wilson intervals per class; overall the mean over classes. `warp.kept` is the gate's share.
+Wilson intervals per class; overall the mean over classes. The judge names most of these people one emotion
+whatever they show, so `warp.label_risen` adds how often it thinks the label likelier at the apex than at the
+start. `warp.kept` is the gate's share.
 """
 
 from __future__ import annotations
@@ -192,12 +194,17 @@ def _labels(made: Sequence[Made]) -> Iterator[Figure]:
     low, high = wilson(int(sum(clip.kept for clip in made)), len(made))
     yield Figure("warp.kept", float(share), low, high, len(made))
     independent = ExpressionJudge()
+    risen: list[bool] = []
     agreed: dict[str, list[bool]] = {label: [] for label in CLASSES if label in EXPRESSIONS}
     for clip in made:
         if clip.kept and clip.affect.label in agreed:
-            apex = slice(clip.affect.apex, clip.affect.apex + 1)
-            said = independent(clip.frames[apex], clip.track.landmarks[apex])[0]
-            agreed[clip.affect.label].append(EXPRESSIONS[int(np.argmax(said))] == clip.affect.label)
+            then = [0, clip.affect.apex]
+            before, said = independent(clip.frames[then], clip.track.landmarks[then])
+            asked = EXPRESSIONS.index(clip.affect.label)
+            agreed[clip.affect.label].append(int(np.argmax(said)) == asked)
+            risen.append(bool(said[asked] > before[asked]))
+    if not risen:
+        return
     judged = {label: votes for label, votes in agreed.items() if votes}
     rates = [float(np.mean(votes)) for votes in judged.values()]
     # Every class weighs the same, so the interval resamples within classes.
@@ -206,8 +213,10 @@ def _labels(made: Sequence[Made]) -> Iterator[Figure]:
         np.mean([rng.choice(votes, len(votes)).mean() for votes in judged.values()]) for _ in range(1000)
     ]
     low, high = np.percentile(draws, [2.5, 97.5])
-    count = sum(len(votes) for votes in judged.values())
+    count = len(risen)
     yield Figure("warp.label_agreement", float(np.mean(rates)), float(low), float(high), count)
+    low, high = wilson(sum(risen), count)
+    yield Figure("warp.label_risen", float(np.mean(risen)), low, high, count)
     for label, votes in judged.items():
         low, high = wilson(sum(votes), len(votes))
         yield Figure(f"warp.label_agreement.{label}", float(np.mean(votes)), low, high, len(votes))
@@ -218,7 +227,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     z = 1.96
     middle = (hits + z * z / 2) / (count + z * z)
     half = z / (count + z * z) * np.sqrt(hits * (count - hits) / count + z * z / 4)
-    return float(middle - half), float(middle + half)
+    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
 def _speed(generator: WarpGenerator, source: Source, rounds: int) -> Iterator[Figure]:

@@ -27,7 +27,7 @@ GAIN: Final = {
 """Times the model's displacement at full strength."""
 BULGE: Final = 0.5
 """Middling intensities are shown stronger, a (1 + BULGE (1 - a)): eyes and readers see half of them."""
-MOST: Final = 0.055
+MOST: Final = 0.051
 """Root mean square movement of the skin, outer-eye distances, that no frame exceeds: beyond it, and for a
 source that smiles broadly well before, identity suffers. Smaller movements are hardly held back."""
 # Where the regression sees too little: (vertex on the right, pull in x, y, z, reach), outer-eye distances.
