@@ -133,8 +133,13 @@ def diversity_figures(
     """Recall and coverage of held-out windows by synthetic clips: all of them, and those that are kept."""
     from prdc import compute_prdc
 
-    wanted, given = _embedded(gate, real), _embedded(gate, synthetic)
-    for when, rows in (("before", given), ("after", given[np.array(kept)])):
+    shown = [len(_finite(track.landmarks)) >= 2 for _, track in synthetic]  # the rest have no shape at all
+    wanted, given = (
+        _embedded(gate, real),
+        _embedded(gate, [c for c, s in zip(synthetic, shown, strict=True) if s]),
+    )
+    passed = np.array([k for k, s in zip(kept, shown, strict=True) if s])
+    for when, rows in (("before", given), ("after", given[passed])):
         near = compute_prdc(wanted, rows, nearest_k=3) if len(rows) > 3 else {"recall": 0, "coverage": 0}
         for name in ("recall", "coverage"):
             share = float(near[name])

@@ -82,7 +82,7 @@ def test_no_test_set(parts):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("evaluate", "{parts}", "--preset", "publised"), "did you mean 'released'"),
+        (("evaluate", "{parts}", "--preset", "releasd"), "did you mean 'released'"),
         (("evaluate", "{parts}", "--layout", "eyecandy"), "did you mean 'eyecandies'"),
         (("evaluate", "{parts}", "--fusion", "sum"), "did you mean 'z-sum'"),
         (("evaluate", "{parts}", "--k", "9"), "k = 9: there are 3 normal samples"),
