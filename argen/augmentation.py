@@ -122,7 +122,7 @@ class Estimate:
     bytes_per_clip: int
     problem: str
 
-    def as_dict(self) -> dict[str, float | str]:
+    def as_dict(self) -> dict[str, int | float | str]:
         """For --json: totals in seconds and bytes, or the problem."""
         if self.problem:
             return {"problem": self.problem}

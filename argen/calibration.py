@@ -128,6 +128,6 @@ def in_turn(dataset: Dataset) -> list[Clip]:
     """Real training clips, the classes taking turns."""
     by_label: dict[str, list[Clip]] = defaultdict(list)
     for clip in dataset.train:
-        if clip.extra.get("synthetic") != "true":
+        if not clip.synthetic:
             by_label[clip.label].append(clip)
     return [clip for turn in zip_longest(*by_label.values()) for clip in turn if clip is not None]

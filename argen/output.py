@@ -23,9 +23,10 @@ from PIL import Image
 
 from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
+from argen.dataset.exporting.names import folder_name
 from argen.face.track import FaceTrack
 from argen.manifest import Record
-from argen.run import Run, class_folder, disk_errors, write_atomically
+from argen.run import Run, disk_errors, write_atomically
 
 LOADING = "datasets.load_dataset('videofolder', data_dir='{out}')"
 
@@ -76,14 +77,16 @@ def finish(run: Run, dataset: Dataset) -> Summary:
         if run.alone():
             _remove_leftovers(run.out, {record["file_name"] for record in records})
         names = link_real(run.out, dataset, run.recipe.output)
+        videos = {names[clip.id] for clip in dataset.clips if clip.kind == "video"}
+        real = [real_row(clip, names[clip.id]) for clip in dataset.clips]
+        write_atomically(run.out / "manifest" / "real.jsonl", as_lines(real))
         for split in ("train", "val", "test"):
-            rows = [real_row(clip, names[clip.id]) for clip in dataset.clips if clip.split == split]
-            rows = [row for row in rows if row]
+            rows = [row for row in real if row["split"] == split and row["file_name"] in videos]
             if split == "train":
                 rows += [synthetic_row(record) for record in records if record["status"] == "kept"]
             if rows:
-                text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                write_atomically(run.out / split / "metadata.jsonl", text)
+                table = [{**row, "file_name": row["file_name"].split("/", 1)[1]} for row in rows]
+                write_atomically(run.out / split / "metadata.jsonl", as_lines(table))
         summary = summarise(run, records)
         write_atomically(run.out / "README.md", dataset_card(dataset, summary))
         write_atomically(run.out / "summary.json", json.dumps(summary.as_dict(), indent=1) + "\n")
@@ -160,18 +163,16 @@ def real_names(dataset: Dataset) -> dict[str, str]:
         name = clip.path.name
         if used[clip.split, clip.label, name.casefold()] > 1:
             name = clip.id.replace("/", "_") + ("" if clip.kind == "frames" else clip.path.suffix)
-        names[clip.id] = f"{clip.split}/{class_folder(clip.label)}/{name}"
+        names[clip.id] = f"{clip.split}/{folder_name(clip.label)}/{name}"
     return names
 
 
 def real_row(clip: Clip, name: str) -> dict[str, Any]:
-    """A real clip's line in metadata.jsonl; empty for frame folders and stills, which are no video files."""
-    if clip.kind != "video":
-        return {}
+    """A real clip's line: in manifest/real.jsonl for all, and in metadata.jsonl for those that are videos."""
     return {
-        "file_name": name.split("/", 1)[1],
+        "file_name": name,
         "label": clip.label,
-        "synthetic": clip.extra.get("synthetic") == "true",
+        "synthetic": clip.synthetic,
         "source": clip.id,
         "subject": clip.subject,
         "split": clip.split,
@@ -182,9 +183,14 @@ def real_row(clip: Clip, name: str) -> dict[str, Any]:
     }
 
 
+def as_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def synthetic_row(record: dict[str, Any]) -> dict[str, Any]:
     """A kept clip's line in metadata.jsonl, with the same columns as a real clip's."""
-    row = {"file_name": record["file_name"].split("/", 1)[1], "synthetic": True}
+    row = {"file_name": record["file_name"], "synthetic": True}
     same = ("label", "source", "subject", "split", "licence", "redistributable", "caption", "id")
     return row | {name: record[name] for name in same}
 

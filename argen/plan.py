@@ -162,7 +162,7 @@ def source_pool(clips: Iterable[Clip], label: str, settings: PlanSettings, seed:
     each, subjects take turns, so that the first n jobs show as many people as there are. Synthetic clips
     are never sources.
     """
-    real = [clip for clip in clips if clip.extra.get("synthetic") != "true"]
+    real = [clip for clip in clips if not clip.synthetic]
     own = [clip for clip in real if clip.label == label]
     calm = [clip for clip in real if clip.label.casefold() in CALM and clip.label != label]
     ranks = {"same class": [own], "any": [real], "calm": [calm, own] if calm or own else [real]}[

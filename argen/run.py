@@ -14,7 +14,6 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from argen.config import Recipe, differing_keys
 from argen.dataset.clip import Clip, Dataset
+from argen.dataset.exporting.names import folder_name
 from argen.errors import EnvironmentFault, RecipeError, UsageError
 from argen.manifest import Journal, Ledger, Record
 from argen.plan import Job, Plan
@@ -35,12 +35,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 OURS = ("train", "val", "test", "dropped", "tracks", "cache", "manifest", "report")
 OUR_FILES = ("manifest.jsonl", "README.md", "summary.json", "run.json")
-
-
-def class_folder(label: str) -> str:
-    """A label as a folder name: itself, but for characters that a path cannot carry (percent-encoded)."""
-    name = re.sub(r'[/\\:*?"<>|%\x00-\x1f]|^\.|[. ]$', lambda c: f"%{ord(c[0]):02X}", label)
-    return name or "%"
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ class Run:
 
     def clip_name(self, job: Job, kept: bool) -> str:
         """Where a job's clip goes, below OUT."""
-        return f"{'train' if kept else 'dropped'}/{class_folder(job.label)}/syn_{job.id}.mp4"
+        return f"{'train' if kept else 'dropped'}/{folder_name(job.label)}/syn_{job.id}.mp4"
 
     def write(self, record: Record) -> None:
         """The last step of a job: from here on it is done."""

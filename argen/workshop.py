@@ -25,6 +25,8 @@ from argen.affect.profile import sample_apex
 from argen.config import AffectSettings, Recipe
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.fingerprint import fingerprint
+from argen.dataset.read import read_dataset
+from argen.dataset.subjects import subjects_by_identity
 from argen.dataset.video import probe, read_frames, spread
 from argen.errors import JobError, NoFaceFound, did_you_mean
 from argen.face.cache import load_track, save_track, track_name
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 DIRECTION_DRAWS = 64
+FRAMES_TO_KNOW = 3  # frames of a clip that tell who it is
 CALM_EXAMPLES = 20
 SOURCES_AT_HAND = 16  # sources kept decoded: the jobs of one source come close together
 
@@ -138,7 +141,7 @@ class Workshop:
         for clip in self._dataset.train:
             calm = clip.label.casefold() in CALM and clip.label not in labels
             limit = CALM_EXAMPLES if calm else most
-            if (clip.label not in labels and not calm) or clip.extra.get("synthetic") == "true":
+            if (clip.label not in labels and not calm) or clip.synthetic:
                 continue
             if limit is None or counts[clip.label] < limit:
                 counts[clip.label] += 1
@@ -264,6 +267,20 @@ class Workshop:
     def close(self) -> None:
         """Release native resources."""
         self._reader.close()
+
+
+def read_source(path: Path, recipe: Recipe) -> Dataset:
+    """The dataset of a recipe; where it asks for subjects by identity, faces are measured and clustered."""
+    dataset = read_dataset(path, recipe.dataset)
+    if recipe.dataset.subjects != "identity":
+        return dataset
+    reader = load_reader(recipe.face)
+    try:
+        return subjects_by_identity(
+            dataset, lambda clip: reader(read_frames(clip, FRAMES_TO_KNOW)).person, reader.same_person
+        )
+    finally:
+        reader.close()
 
 
 def around_face(

@@ -10,10 +10,10 @@ import pytest
 
 import argen
 from argen.augmentation import augment
+from argen.dataset.exporting.names import folder_name
 from argen.errors import RecipeError, UsageError
 from argen.manifest import Ledger
 from argen.output import read_summary
-from argen.run import class_folder
 from tests import fakes
 
 SETTINGS = {
@@ -287,7 +287,7 @@ def test_the_ledger_reads_only_complete_lines(generator, source, tmp_path):
     "label", ["happy", "very happy", "a/b", "..", ".hidden", "Ekel über", "笑", 'q"?*', "end. "]
 )
 def test_any_label_becomes_one_folder_name(label, tmp_path):
-    name = class_folder(label)
+    name = folder_name(label)
     (tmp_path / name).mkdir()
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert not name.startswith(".")

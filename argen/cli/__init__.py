@@ -42,11 +42,18 @@ def augment_main() -> None:
     run(app)
 
 
+class _ToStderr(logging.Handler):
+    """Says what is said to whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def run(app: Callable[[], object]) -> None:
     """Run a command; every expected error is one message on stderr and the exit code it stands for."""
     logger = logging.getLogger("argen")
     logger.setLevel(os.environ.get("ARGEN_LOG", "INFO").upper())
-    logger.handlers = [logging.StreamHandler(sys.stderr)]
+    logger.handlers = [_ToStderr()]
     name = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib is not needed for a name
     try:
         app()

@@ -91,10 +91,10 @@ def augment_command(
         show_plan(src, chosen, as_json)
         return
     from argen.augmentation import augment
-    from argen.dataset.read import read_dataset
     from argen.output import read_summary
+    from argen.workshop import read_source
 
-    dataset = read_dataset(src, chosen.dataset)
+    dataset = read_source(src, chosen)
     records = augment(dataset, chosen, out, shard=read_shard(shard), retry_failed=retry_failed, fresh=fresh)
     try:
         for _ in with_progress(records, out):
@@ -165,9 +165,9 @@ def read_shard(text: str | None) -> tuple[int, int]:
 def show_plan(src: Path, recipe: Recipe, as_json: bool) -> None:
     """Print the plan of a run and its estimated cost."""
     from argen.augmentation import estimate
-    from argen.dataset.read import read_dataset
+    from argen.workshop import read_source
 
-    plan, cost = estimate(read_dataset(src, recipe.dataset), recipe)
+    plan, cost = estimate(read_source(src, recipe), recipe)
     if as_json:
         print(json.dumps({**plan.as_dict(), "cost": cost.as_dict()}, ensure_ascii=False))
         return

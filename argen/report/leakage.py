@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ class Row:
 def leakage(out: Path, records: Sequence[Record]) -> list[Row]:
     """Count, for a finished folder, whatever could carry held-out clips into training."""
     kept = [record for record in records if record.kept]
-    held_out = list(_rows(out, ("val", "test")))
+    held_out = [row for row in _rows(out / "manifest" / "real.jsonl") if row["split"] != "train"]
+    listed = [row for split in ("val", "test") for row in _rows(out / split / "metadata.jsonl")]
     subjects = {row["subject"] for row in held_out if row.get("subject")}
     sources = {row["source"] for row in held_out}
     shared = sorted({record.subject for record in kept} & subjects)
@@ -36,7 +37,7 @@ def leakage(out: Path, records: Sequence[Record]) -> list[Row]:
         Row(
             "synthetic clips whose source is not in the training split", sum(r.split != "train" for r in kept)
         ),
-        Row("synthetic clips listed in validation or test", sum(bool(row["synthetic"]) for row in held_out)),
+        Row("synthetic clips listed in validation or test", sum(bool(row["synthetic"]) for row in listed)),
         Row("exemplars from held-out clips", len(exemplars & sources)),
         Row(
             "subjects of synthetic clips who are also in validation or test",
@@ -46,8 +47,7 @@ def leakage(out: Path, records: Sequence[Record]) -> list[Row]:
     ]
 
 
-def _rows(out: Path, splits: Iterable[str]) -> Iterable[dict[str, str]]:
-    for split in splits:
-        path = out / split / "metadata.jsonl"
-        if path.exists():
-            yield from (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+def _rows(path: Path) -> list[dict[str, str]]:
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )

@@ -70,6 +70,7 @@ def test_the_leakage_table_finds_what_leaks(out):
         "synthetic": True,
     }
     (out / "test/metadata.jsonl").write_text(json.dumps(row) + "\n")
+    (out / "manifest/real.jsonl").write_text(json.dumps(row | {"split": "test"}) + "\n")
     html = html_of(out)
     assert re.search(r"listed in validation or test</td><td class=\"n bad\">1<", html)
     assert re.search(r"also in validation or test</td><td class=\"n bad\">1<", html)
