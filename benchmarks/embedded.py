@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -80,7 +82,7 @@ def _agreement(trials: Sequence[Trial]) -> Iterator[Figure]:
 
     def share(rows: Float[ndarray, "n"]) -> float:
         chosen = right[rows.astype(int)]
-        return float(chosen[:, 0].mean() / max(chosen[:, 1].mean(), 1e-9))
+        return float(chosen[:, 0].mean() / max(chosen[:, 1].mean(), 1 / len(chosen)))
 
     indices = np.arange(len(trials))
     yield Figure("embedded.agreement", *bootstrap(indices, share), len(trials), bar=">= 0.8")
@@ -138,7 +140,8 @@ def _spread(trials: Sequence[Trial]) -> Iterator[Figure]:
 
     real = np.array([t.real.units[::4].ravel() for t in trials])
     made = np.array([t.made.units[::4].ravel() for t in trials])
-    scores = compute_prdc(real_features=real, fake_features=made, nearest_k=5)
+    with redirect_stdout(StringIO()):  # it prints how many there are
+        scores = compute_prdc(real_features=real, fake_features=made, nearest_k=5)
     for name in ("recall", "coverage"):
         value = float(scores[name])
         error = 1.96 * (value * (1 - value) / len(trials)) ** 0.5

@@ -15,7 +15,7 @@ from argen.puppets.footage import FRAMES, SIZE
 if TYPE_CHECKING:
     from diffusers import LTXImageToVideoPipeline
 
-STEPS, GUIDANCE, BATCH = 8, 3.0, 8  # the defaults of configs/augment/puppets.yaml
+STEPS, GUIDANCE, BATCH = 8, 5.0, 8  # the defaults of configs/augment/puppets.yaml
 
 
 def load_embedded() -> LTXImageToVideoPipeline:
