@@ -358,6 +358,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_during_a_checkpoint_leaves_one_that_loads(tmp_path):
     for after in (2, 5):
         process = subprocess.Popen(
