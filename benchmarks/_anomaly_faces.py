@@ -10,6 +10,7 @@ before and after the gate drops clips; the synthetic ones are warped first frame
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +141,10 @@ def diversity_figures(
     )
     passed = np.array([k for k, s in zip(kept, shown, strict=True) if s])
     for when, rows in (("before", given), ("after", given[passed])):
-        near = compute_prdc(wanted, rows, nearest_k=3) if len(rows) > 3 else {"recall": 0, "coverage": 0}
+        near = {"recall": 0.0, "coverage": 0.0}
+        if len(rows) > 3:
+            with contextlib.redirect_stdout(None):  # it prints counts, where our JSON goes
+                near = compute_prdc(wanted, rows, nearest_k=3)
         for name in ("recall", "coverage"):
             share = float(near[name])
             interval = exact(round(share * len(real)), len(real))
