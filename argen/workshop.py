@@ -34,6 +34,7 @@ from argen.face.reader import load_reader
 from argen.face.track import FaceReader, FaceTrack, calmest_frame
 from argen.gate import Verdict, judge
 from argen.generate.load import load_generator
+from argen.generate.placing import place
 from argen.generate.request import Generator, Request
 from argen.output import save_picture, source_picture
 from argen.plan import CALM, Job
@@ -251,7 +252,7 @@ class Workshop:
             frames,
             track,
             request.affect,
-            source=source.frame,
+            source=as_placed(source, frames.shape[1]),
             person=source.person,
             toward=self._toward[job.label],
             same_person=self._reader.same_person,
@@ -281,6 +282,13 @@ def read_source(path: Path, recipe: Recipe) -> Dataset:
         )
     finally:
         reader.close()
+
+
+def as_placed(source: Source, size: int) -> UInt8[ndarray, "H W 3"]:
+    """The source as generators cut it, so that sharpness is compared at one scale."""
+    if not np.isfinite(source.landmarks).all():
+        return source.frame
+    return place(source.frame, source.landmarks, size).frame
 
 
 def around_face(
