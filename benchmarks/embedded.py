@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import StringIO
 
 import numpy as np
+from diffusers import LTXImageToVideoPipeline
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
@@ -54,7 +55,7 @@ def measure(quick: bool) -> Iterator[Figure]:
     yield Figure("embedded.megabytes", size, size, size, 1, bar="<= 12")
 
 
-def _trials(pipe, judge: Judge, people: int, seeds: int) -> Iterator[Trial]:  # noqa: ANN001 (untyped)
+def _trials(pipe: LTXImageToVideoPipeline, judge: Judge, people: int, seeds: int) -> Iterator[Trial]:
     targets = [
         shoot("evaluation", 10_000 + 7 * person + i, emotion, "neutral", 0.4)
         for person in range(people)
@@ -161,7 +162,7 @@ def _kernel_distance(first: ndarray, second: ndarray) -> float:
     """Unbiased squared maximum mean discrepancy, cubic kernel (Binkowski et al. 2018)."""
 
     def kernel(a: ndarray, b: ndarray) -> ndarray:
-        return (a @ b.T / a.shape[1] + 1) ** 3
+        return np.asarray((a @ b.T / a.shape[1] + 1) ** 3)
 
     n, m = len(first), len(second)
     own, other = kernel(first, first), kernel(second, second)
@@ -172,7 +173,7 @@ def _kernel_distance(first: ndarray, second: ndarray) -> float:
     )
 
 
-def _follows(pipe, judge: Judge, people: int) -> Figure:  # noqa: ANN001 (untyped)
+def _follows(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Figure:
     """One source, one seed, only the emotion's word swapped: does the judged label become the new emotion?"""
     sources = [shoot("evaluation", 20_000 + i, "neutral", "neutral", 0.1).frames[0] for i in range(people)]
     asked = [(source, emotion, i) for i, source in enumerate(sources) for emotion in BASIC]
@@ -184,7 +185,7 @@ def _follows(pipe, judge: Judge, people: int) -> Figure:  # noqa: ANN001 (untype
     return Figure("embedded.follows_words", *bootstrap(followed), len(followed), bar=">= 0.6")
 
 
-def _monotone(pipe, judge: Judge, people: int) -> Figure:  # noqa: ANN001 (untyped)
+def _monotone(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Figure:
     """Share of the steps from one intensity word to the next that raise the mean of the judged units."""
     emotions = [emotion for emotion in BASIC if emotion != "neutral"]
     sources = [shoot("evaluation", 30_000 + i, "neutral", "neutral", 0.1).frames[0] for i in range(people)]
@@ -200,7 +201,7 @@ def _change(judged: Judgement) -> float:
     return float(np.abs(judged.units - judged.units[:1]).sum(axis=1).max())
 
 
-def _speed(pipe, rounds: int) -> Figure:  # noqa: ANN001 (untyped)
+def _speed(pipe: LTXImageToVideoPipeline, rounds: int) -> Figure:
     """Processor seconds a clip on one thread, in batches of 8: what a free core takes."""
     import torch
 

@@ -34,7 +34,7 @@ class Figure:
 
 
 def bootstrap(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     statistic: Callable[[np.ndarray], float] = np.mean,
     seed: int = 0,
     draws: int = 2000,

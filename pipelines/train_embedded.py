@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import LTXImageToVideoPipeline
 
 from argen.puppets import autoencoder, denoiser, shards, words
 from argen.puppets.export import export, pipeline_of, sample_sheet
@@ -139,7 +140,7 @@ def save(out: Path, state: denoiser.Training) -> None:
     (out / "training.tmp").replace(out / "training.pt")
 
 
-def load_pipeline(out: Path, average: bool = True):  # noqa: ANN201
+def load_pipeline(out: Path, average: bool = True) -> LTXImageToVideoPipeline:
     """The pipeline of a run, with the averaged weights where there are any."""
     return pipeline_of(out, average)
 

@@ -74,6 +74,13 @@ def _half(value: ndarray) -> ndarray:
     return value.astype(np.float16) if value.dtype.kind == "f" and value.size > 64 else value
 
 
+def _read(path: Path) -> ndarray:
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise ValueError(f"{path}: no picture that OpenCV reads")
+    return np.asarray(picture[..., ::-1])
+
+
 def photographs() -> list[ndarray]:
     """Pictures that come with installed packages, faces among them; some are left for the tests."""
     pictures = []
@@ -81,13 +88,13 @@ def photographs() -> list[ndarray]:
     if sample and sample.origin:
         folder = Path(sample.origin).parent / "data"
         names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "ihc.png")
-        pictures += [cv2.imread(str(folder / n))[..., ::-1] for n in names if (folder / n).exists()]
+        pictures += [_read(folder / n) for n in names if (folder / n).exists()]
         faces = np.load(folder / "lfw_subset.npy", allow_pickle=False)[:80]
         pictures += [np.repeat((face * 255).astype(np.uint8)[..., None], 3, axis=2) for face in faces]
     feat = importlib.util.find_spec("feat")
     if feat and feat.origin:
         folder = Path(feat.origin).parent / "tests" / "data"
-        pictures += [cv2.imread(str(path))[..., ::-1] for path in sorted(folder.glob("*.jpg"))]
+        pictures += [_read(path) for path in sorted(folder.glob("*.jpg"))]
         film = folder / "single_face.mp4"
         if film.exists():
             clip = Clip("film", "none", "train", film, "video", "film")

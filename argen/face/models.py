@@ -163,7 +163,8 @@ def package_folder(package: str) -> Path | None:
 
 
 @lru_cache(maxsize=256)
-def _file_hash(path: Path, size: int, modified: int) -> str:
+def _file_hash(path: Path, *_size_and_time: int) -> str:
+    # Size and time are part of the cache's key: an edited file is hashed again.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,7 +13,6 @@ from argen.errors import RecipeError
 from tests import fakes
 from tests.test_augmentation import use
 
-
 EASY = ("--set", "gate.smooth=0", "--set", "gate.distinct=0")  # six frames jerk
 
 
