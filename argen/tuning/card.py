@@ -54,7 +54,11 @@ def curves(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     """An SVG of some values over iterations, each scaled to its own range, which the legend gives."""
     parts = []
     for place, name in enumerate(names):
-        points = [(entry["iteration"], entry[name]) for entry in entries if entry.get(name) is not None]
+        points = [
+            (float(entry["iteration"]), float(entry[name]))
+            for entry in entries
+            if entry.get(name) is not None
+        ]
         if points:
             parts.append(_line(points, name, place))
     height = HEIGHT + 2 * MARGIN + 16 * len(names)
