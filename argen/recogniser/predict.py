@@ -1,0 +1,118 @@
+"""What a trained recogniser says of clips, as a table that anyone can score again."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int
+from numpy import ndarray
+
+from argen.dataset.clip import Clip
+from argen.errors import UsageError
+from argen.recogniser.frames import FrameCache
+
+PREFIX = "p_"  # of the probability columns
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One row a clip. `classes` is the order of the columns of `probabilities`."""
+
+    ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    labels: tuple[str, ...]  # the truth, as the dataset says
+    probabilities: Float32[ndarray, "N C"]
+    classes: tuple[str, ...]
+
+    @property
+    def truth(self) -> Int[ndarray, "N"]:
+        """True classes by number. Raises UsageError for a label that is none of the classes."""
+        place = {label: i for i, label in enumerate(self.classes)}
+        for name, label in zip(self.ids, self.labels, strict=True):
+            if label not in place:
+                raise UsageError(
+                    f"'{name}' is labelled '{label}', which is none of the recogniser's classes: "
+                    f"{', '.join(self.classes)}"
+                )
+        return np.array([place[label] for label in self.labels], int)
+
+    @property
+    def said(self) -> Int[ndarray, "N"]:
+        """Most probable classes by number."""
+        return np.asarray(self.probabilities.argmax(axis=1), int)
+
+    def take(self, rows: Sequence[int]) -> Predictions:
+        """Some rows, in the given order."""
+        ids, subjects, labels = (
+            tuple(names[row] for row in rows) for names in (self.ids, self.subjects, self.labels)
+        )
+        return Predictions(ids, subjects, labels, self.probabilities[list(rows)], self.classes)
+
+    def reordered(self, classes: Sequence[str]) -> Predictions:
+        """The same with its classes in another order."""
+        columns = [self.classes.index(label) for label in classes]
+        return replace(self, probabilities=self.probabilities[:, columns], classes=tuple(classes))
+
+    def save(self, path: Path) -> None:
+        """Write `id,subject,label,predicted,p_<class>,...`; what `read` reads is the same to the bit."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "subject", "label", "predicted", *(PREFIX + c for c in self.classes)])
+            for row, said in enumerate(self.said):
+                numbers = [repr(float(value)) for value in self.probabilities[row]]
+                writer.writerow(
+                    [self.ids[row], self.subjects[row], self.labels[row], self.classes[said], *numbers]
+                )
+        part.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read what `save` wrote, or a table of another program with these columns. Raises UsageError."""
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+                columns = list(reader.fieldnames or [])
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from error
+        classes = tuple(name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX))
+        missing = [name for name in ("id", "label") if name not in columns]
+        if missing or not classes:
+            lacks = missing[0] if missing else f"{PREFIX}<class>"
+            raise UsageError(
+                f"{path}: no column '{lacks}'; expected id, subject, label, {PREFIX}<class>, ..."
+            )
+        return cls(
+            tuple(row["id"] for row in rows),
+            tuple(row.get("subject") or row["id"] for row in rows),
+            tuple(row["label"] for row in rows),
+            _numbers(path, rows, classes),
+            classes,
+        )
+
+
+def _numbers(path: Path, rows: Sequence[dict[str, str]], classes: Sequence[str]) -> Float32[ndarray, "N C"]:
+    table = np.zeros((len(rows), len(classes)), np.float32)
+    for number, row in enumerate(rows):
+        try:
+            table[number] = [float(row[PREFIX + label]) for label in classes]
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{path}:{number + 2}: a probability is no number") from error
+        if not np.isfinite(table[number]).all():
+            raise UsageError(f"{path}:{number + 2}: a probability is not finite")
+    return table
+
+
+def predict(checkpoint: Path, clips: Sequence[Clip], cache: FrameCache | None = None) -> Predictions:
+    """Class probabilities of clips by a checkpoint that `train` wrote.
+
+    Labels of `clips` are copied, not used. Raises ModelUnavailable for a folder that holds no checkpoint, and
+    UnreadableClip.
+    """
+    raise NotImplementedError
