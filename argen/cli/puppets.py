@@ -38,6 +38,9 @@ def register(app: typer.Typer) -> None:
         label_noise: Annotated[
             float, typer.Option(help="share of training labels moved to a neighbour")
         ] = 0.0,
+        test_per_class: Annotated[
+            int | None, typer.Option(help="test clips of every class, instead of the profile's")
+        ] = None,
     ) -> None:
         """Write clips of drawn faces with known Action Units, landmarks and identities."""
         from argen.puppets.world import write_dataset
@@ -45,5 +48,6 @@ def register(app: typer.Typer) -> None:
         count = write_dataset(
             out, profile.value, seed, scale,
             domain=domain.value, size=size, difficulty=difficulty, label_noise=label_noise,
+            test_per_class=test_per_class,
         )  # fmt: skip
         typer.echo(f"{out}: {count:,} clips")

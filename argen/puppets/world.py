@@ -76,16 +76,20 @@ def write_dataset(
     size: int = 64,
     difficulty: float = 0.4,
     label_noise: float = 0.0,
+    test_per_class: int | None = None,
 ) -> int:
     """Write a puppet dataset into a new folder; the number of clips. The same arguments give the same bytes.
 
     `scale` multiplies the profile's counts; `difficulty` (0..1) makes expressions fainter and more often
-    blended; `label_noise` (0..1) is the share of training labels moved to a neighbouring emotion.
+    blended; `label_noise` (0..1) is the share of training labels moved to a neighbouring emotion;
+    `test_per_class` replaces the profile's test counts, so that rare classes can be measured too.
     Raises UsageError for an unknown profile, an existing folder, or a dial out of range.
     """
     _check(out, profile, {"difficulty": difficulty, "label_noise": label_noise}, scale, size)
+    if test_per_class is not None and test_per_class < 1:
+        raise UsageError(f"--test-per-class: {test_per_class} is not above 0")
     rows = []
-    for plan in _plans(PROFILES[profile], seed, scale, label_noise):
+    for plan in _plans(PROFILES[profile], seed, scale, label_noise, test_per_class):
         rows.append(_write_clip(out, plan, seed, _Style(domain, size, difficulty)))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     (out / "metadata.jsonl").write_text(text, encoding="utf-8")  # last: its existence means done
@@ -107,7 +111,11 @@ def _check(out: Path, profile: str, dials: Mapping[str, float], scale: float, si
 
 
 def _plans(
-    counts: Mapping[str, tuple[int, int]], seed: int, scale: float, label_noise: float
+    counts: Mapping[str, tuple[int, int]],
+    seed: int,
+    scale: float,
+    label_noise: float,
+    test_per_class: int | None = None,
 ) -> Iterator[_Plan]:
     """Who plays what, split by split; validation gets a quarter of the test's clips."""
     rng = np.random.default_rng([0xDA7A, seed])
@@ -116,6 +124,8 @@ def _plans(
         for label, (train, test) in counts.items():
             share = {"train": train, "val": test / 4, "test": test}[split]
             wanted[label] = max(LEAST, round(share * scale))
+            if split == "test" and test_per_class is not None:
+                wanted[label] = test_per_class
         people = max(2, sum(wanted.values()) // CLIPS_A_PERSON)
         first = PEOPLE["dataset"].start + (seed * len(SPLITS) + number) * PEOPLE_A_SPLIT
         index = 0

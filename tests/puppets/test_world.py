@@ -118,6 +118,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path,
     assert (world / name).read_bytes() != (tmp_path / "other" / name).read_bytes()
 
 
+def test_a_test_split_of_any_size_leaves_the_rest_as_it_was(tmp_path: Path, world: Path) -> None:
+    write_dataset(tmp_path / "even", "dfew", seed=5, scale=0.01, test_per_class=2)
+    before, after = read_dataset(world), read_dataset(tmp_path / "even")
+    assert after.counts("test") == {"disgust": 2, "happy": 2, "neutral": 2}
+    assert [clip.id for clip in after.train] == [clip.id for clip in before.train]
+    for old, new in zip(before.train, after.train, strict=True):
+        assert old.path.read_bytes() == new.path.read_bytes()
+
+
 def test_label_noise_keeps_the_shown_emotion_in_the_truth(tmp_path: Path) -> None:
     write_dataset(tmp_path / "noisy", "balanced", scale=0.002, label_noise=1.0)
     rows = [json.loads(line) for line in (tmp_path / "noisy" / "metadata.jsonl").read_text().splitlines()]
@@ -133,6 +142,7 @@ def test_label_noise_keeps_the_shown_emotion_in_the_truth(tmp_path: Path) -> Non
         ({"profile": "dfw"}, r"--profile: no 'dfw'.*dfew"),
         ({"difficulty": 1.5}, "--difficulty: 1.5 is not within 0..1"),
         ({"scale": 0.0}, "--scale: 0.0 is not above 0"),
+        ({"test_per_class": 0}, "--test-per-class: 0 is not above 0"),
         ({"size": 65}, "--size: 65 is not an even number"),
     ],
 )
