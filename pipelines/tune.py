@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from numpy import ndarray
 from argen.config import load_recipe
 from argen.dataset.read import read_dataset
 from argen.errors import ArgenError, JobError, RecipeError
-from argen.face.action_units import ACTION_UNITS
 from argen.face.track import FaceTrack
 from argen.generate.diffusion import DiffusionGenerator
 from argen.plan import Plan, make_plan
@@ -91,7 +90,7 @@ def make_cases(plan: Plan, workshop: Workshop, generator: DiffusionGenerator) ->
             log.warning("%s: passed over: %s", job.source, prepared)
             continue
         source, request = prepared
-        call = generator.form.arguments([generator._item(request)])
+        call = generator.form.arguments([generator.item(request)])
         for ours in ("generator", "output_type"):
             del call[ours]
         picture = np.asarray(call["image"])
@@ -125,11 +124,13 @@ def measured_by(workshop: Workshop) -> Measure:
 
 
 def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
-    """The same clip as the judge sees it, whose networks are none of the reader's."""
-    if workshop.reader.name == "puppet":
-        from argen.puppets.judge import Judge
+    """The same clip as `tune.judge` sees it: on real faces with the expressions of networks of its own.
 
-        return _puppet_judge(Judge())
+    Puppets have a judge of final scores, which nothing that is tuned may ask; here their reader's
+    expressions, which none of our rewards reads, stand in.
+    """
+    if workshop.reader.name == "puppet":
+        return measured_by(workshop)
     from argen.face.judge import ExpressionJudge
 
     judge, own = ExpressionJudge(), measured_by(workshop)
@@ -137,22 +138,6 @@ def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
     def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
         track = own(frames, case)
         return replace(track, expressions=judge(frames, track.landmarks))
-
-    return measure
-
-
-def _puppet_judge(judge: Callable[..., Any]) -> Measure:
-    def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
-        seen, count = judge(frames), len(frames)
-        return FaceTrack(
-            action_units=seen.units,
-            expressions=np.exp(seen.expressions).astype(np.float32),
-            identity=seen.identity,
-            landmarks=np.full((count, 478, 3), np.nan, np.float32),
-            face_count=np.ones(count, int),
-            confidence=np.ones(len(ACTION_UNITS), np.float32),
-            reader="puppet judge",
-        )
 
     return measure
 

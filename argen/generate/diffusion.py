@@ -93,14 +93,15 @@ class DiffusionGenerator:
 
         Raises EnvironmentFault if not even one clip fits, JobError if the pipeline fails on one.
         """
-        items = [self._item(request) for request in requests]
+        items = [self.item(request) for request in requests]
         clips: dict[int, UInt8[ndarray, "T H W 3"]] = {}
         for group in self._groups(items):
             made = self._make([items[i] for i in group], [requests[i].affect.trajectory for i in group])
             clips.update(zip(group, made, strict=True))
         return [clips[index] for index in range(len(requests))]
 
-    def _item(self, request: Request) -> Item:
+    def item(self, request: Request) -> Item:
+        """A request as the pipeline is asked for it: the face placed and cut, the caption, the seed."""
         size = self.form.size
         if request.frame.shape[:2] == (size, size):
             frame = request.frame

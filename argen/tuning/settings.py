@@ -11,7 +11,7 @@ from argen.config import Recipe, Settings
 from argen.tuning.objective import PRESETS, Knobs
 from argen.tuning.transition import Noise
 
-STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "updates")
+STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "reference", "updates")
 """What the ddpo preset fixes."""
 
 
@@ -44,6 +44,11 @@ class TuneSettings(Settings):
     clip: float | None = Field(None, gt=0, description="of the ratio, in units of the mean log-ratio")
     clip_high: float | None = Field(None, gt=0, description="the same upwards, if it shall differ")
     beta: float = Field(0.0, ge=0, description="weight of the KL to the untuned model")
+    reference: dict[str, float] = Field(
+        default_factory=dict,
+        description="arguments of the call by which the untuned model, which beta pulls toward, differs: "
+        "{guidance_scale: 5} with generate.guidance 1 moves guidance into the weights",
+    )
     rank: int = Field(8, ge=1, description="of the LoRA matrices")
     alpha: float | None = Field(None, gt=0, description="their scale; empty: the rank")
     dropout: float = Field(0.0, description="must stay 0")
@@ -88,6 +93,8 @@ class TuneSettings(Settings):
             raise ValueError(f"the ddpo preset fixes {', '.join(changed)}; leave them out, or use grpo")
         if self.objective != "nft" and self.exploration.eta == 0:
             raise ValueError("a window without noise explores nothing; set eta above 0")
+        if self.reference and not self.beta:
+            raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
         if self.window is not None and self.steps and self.window > min(self.steps):
             raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
         return self

@@ -7,6 +7,7 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import Parameter
 
-from argen.errors import RecipeError
+from argen.errors import RecipeError, did_you_mean
 from argen.generate.probe import denoisers
 from argen.tuning.admission import admit, batched
 from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative
@@ -84,6 +85,7 @@ class Tuner:
         _warn(self.settings)
         list(draws(self.settings, seed, 0, len(self.cases), world=self.accelerator.num_processes))
         self.layout = admit(pipe, self.cases[0].call)
+        _check_reference(settings, pipe)
         if not self.layout.batches:
             self.settings = self.settings.model_copy(update={"batch": 1})
         inject(pipe, settings.rank, settings.alpha or float(settings.rank), seed, settings.targets)
@@ -221,6 +223,9 @@ class Tuner:
                 torch.autograd.backward(terms.loss.sum() / (clips * len(trajectory.actions)))
             meter.add("kl", float(terms.kl.mean()))
             meter.add("clip_fraction", float(terms.clipped.mean()))
+            if moment.reference is not None:
+                with torch.no_grad():
+                    meter.add("kl_to_reference", float(moment.kl(moment.reference).mean()))
 
         replay(self.pipe, trajectory, on_action)
 
@@ -234,7 +239,11 @@ class Tuner:
             )
 
     def _references(self, trajectory: Trajectory) -> dict[int, Tensor]:
+        """The untuned model's mean at each action, asked as `tune.reference` says."""
         found: dict[int, Tensor] = {}
+        if self.settings.reference:  # guidance changes the shape of answers, so none is made up
+            call = {**trajectory.call, **self.settings.reference}
+            trajectory = replace(trajectory, call=call, answers={})
         with untuned(self.pipe):
             replay(
                 self.pipe, trajectory, lambda a, centre: found.update({a.law.index: centre}), gradients=False
@@ -268,6 +277,14 @@ class Tuner:
         self.notes = dict(checkpoint.state["notes"])
         self.iteration = checkpoint.iteration
         log.info("going on after iteration %d", self.iteration)
+
+
+def _check_reference(settings: TuneSettings, pipe: Pipeline) -> None:
+    known = set(inspect.signature(type(pipe).__call__).parameters)
+    for name in sorted(set(settings.reference) - known):
+        raise RecipeError(
+            f"tune.reference: {type(pipe).__name__} takes no '{name}'{did_you_mean(name, known)}"
+        )
 
 
 def _warn(settings: TuneSettings) -> None:

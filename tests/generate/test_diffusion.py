@@ -65,11 +65,11 @@ def test_the_face_is_placed_or_the_centre_is_cut(load_tiny, make_request):
     generator = load_tiny("ltx", steps=1)
     wide = np.zeros((64, 128, 3), np.uint8)
     wide[:, 32:96] = 255
-    assert np.asarray(generator._item(make_request(frame=wide)).picture).min() == 255
+    assert np.asarray(generator.item(make_request(frame=wide)).picture).min() == 255
     landmarks = np.zeros((478, 3), np.float32)
     landmarks[:, 0] = np.linspace(85, 110, 478)
     landmarks[:, 1] = np.linspace(20, 45, 478)
-    placed = np.asarray(generator._item(make_request(frame=wide, landmarks=landmarks)).picture)
+    placed = np.asarray(generator.item(make_request(frame=wide, landmarks=landmarks)).picture)
     assert 0.2 < (placed < 128).mean() < 0.7
 
 
