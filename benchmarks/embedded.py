@@ -61,13 +61,14 @@ def _trials(pipe: LTXImageToVideoPipeline, judge: Judge, people: int, seeds: int
         for person in range(people)
         for i, emotion in enumerate(BASIC)
     ] * seeds
-    captions = [_caption(target, number) for number, target in enumerate(targets)]
+    captions = [caption_of(target, number) for number, target in enumerate(targets)]
     clips = animate(pipe, [target.frames[0] for target in targets], captions, range(len(targets)))
     for target, clip in zip(targets, clips, strict=True):
         yield Trial(target, judge(target.frames), judge(clip), clip)
 
 
-def _caption(target: Footage, seed: int) -> str:
+def caption_of(target: Footage, seed: int) -> str:
+    """What the checkpoint is told of a rendered clip."""
     performance = target.act.performance
     motion = motion_of(performance.action_units, performance.asymmetry, performance.pose)
     cues = load_prompts().emotions[target.act.label].cues

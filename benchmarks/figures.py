@@ -13,7 +13,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value with its interval; `bar` is what the project asks of it, as text (">= 150")."""
+    """A measured value with its interval; `bar` is what the project asks of it, as text.
+
+    ">= 150", "<= 2" and "== 0" are asked of the value, "> 0" of the whole interval.
+    """
 
     name: str
     value: float
@@ -30,7 +33,12 @@ class Figure:
             return None
         sign, number = self.bar.split()
         bound = float(number)
-        return {">=": self.value >= bound, "<=": self.value <= bound, "==": self.value == bound}[sign]
+        return {
+            ">=": self.value >= bound,
+            "<=": self.value <= bound,
+            "==": self.value == bound,
+            ">": self.low > bound,
+        }[sign]
 
 
 def bootstrap(
