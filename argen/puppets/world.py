@@ -68,7 +68,7 @@ class _Style:
 
 def write_dataset(
     out: Path,
-    profile: str = "dfew",
+    profile: str | Mapping[str, tuple[int, int]] = "dfew",
     seed: int = 0,
     scale: float = 1.0,
     *,
@@ -80,25 +80,34 @@ def write_dataset(
 ) -> int:
     """Write a puppet dataset into a new folder; the number of clips. The same arguments give the same bytes.
 
-    `scale` multiplies the profile's counts; `difficulty` (0..1) makes expressions fainter and more often
-    blended; `label_noise` (0..1) is the share of training labels moved to a neighbouring emotion;
-    `test_per_class` replaces the profile's test counts, so that rare classes can be measured too.
+    `profile` is a name, or (training, test) clips by emotion; `scale` multiplies its counts; `difficulty` (0..1)
+    makes expressions fainter and more often blended; `label_noise` (0..1) is the share of training labels
+    moved to a neighbouring emotion; `test_per_class` replaces the profile's test counts, so that rare
+    classes can be measured too.
     Raises UsageError for an unknown profile, an existing folder, or a dial out of range.
     """
-    _check(out, profile, {"difficulty": difficulty, "label_noise": label_noise}, scale, size)
+    counts = PROFILES.get(profile) if isinstance(profile, str) else profile
+    if counts is None:
+        raise UsageError(f"--profile: no '{profile}'{did_you_mean(str(profile), PROFILES)}")
+    _check(out, counts, {"difficulty": difficulty, "label_noise": label_noise}, scale, size)
     if test_per_class is not None and test_per_class < 1:
         raise UsageError(f"--test-per-class: {test_per_class} is not above 0")
     rows = []
-    for plan in _plans(PROFILES[profile], seed, scale, label_noise, test_per_class):
+    for plan in _plans(counts, seed, scale, label_noise, test_per_class):
         rows.append(_write_clip(out, plan, seed, _Style(domain, size, difficulty)))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     (out / "metadata.jsonl").write_text(text, encoding="utf-8")  # last: its existence means done
     return len(rows)
 
 
-def _check(out: Path, profile: str, dials: Mapping[str, float], scale: float, size: int) -> None:
-    if profile not in PROFILES:
-        raise UsageError(f"--profile: no '{profile}'{did_you_mean(profile, PROFILES)}")
+def _check(
+    out: Path, counts: Mapping[str, tuple[int, int]], dials: Mapping[str, float], scale: float, size: int
+) -> None:
+    strangers = [label for label in counts if label not in NEIGHBOURS]
+    if strangers:
+        raise UsageError(
+            f"profile: puppets do not play '{strangers[0]}'{did_you_mean(strangers[0], NEIGHBOURS)}"
+        )
     for name, value in dials.items():
         if not 0 <= value <= 1:
             raise UsageError(f"--{name.replace('_', '-')}: {value} is not within 0..1")
