@@ -114,8 +114,8 @@ def steps_ratios(
             return 1.0
 
         yield Figure(name, *resampled(ratio, len(wanted), len(seeds), 400), len(wanted), bar, seeds)
-    for steps, models in tuned.items():
-        for name, statistic in _both(models, untuned, wanted):
+    for steps, group in tuned.items():
+        for name, statistic in _both(group, untuned, wanted):
             found = resampled(statistic, len(wanted), len(seeds), 400)
             yield Figure(f"tuned.{name}_gain.{steps}_steps", *found, len(wanted), "", seeds)
 
