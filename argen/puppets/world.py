@@ -80,10 +80,10 @@ def write_dataset(
 ) -> int:
     """Write a puppet dataset into a new folder; the number of clips. The same arguments give the same bytes.
 
-    `profile` is a name, or (training, test) clips by emotion; `scale` multiplies its counts; `difficulty` (0..1)
-    makes expressions fainter and more often blended; `label_noise` (0..1) is the share of training labels
-    moved to a neighbouring emotion; `test_per_class` replaces the profile's test counts, so that rare
-    classes can be measured too.
+    `profile` is a name, or (training, test) clips by emotion; `scale` multiplies its counts; `difficulty`
+    (0..1) makes expressions fainter and more often blended; `label_noise` (0..1) is the share of training
+    labels moved to a neighbouring emotion; `test_per_class` replaces the profile's test counts, so that
+    rare classes can be measured too.
     Raises UsageError for an unknown profile, an existing folder, or a dial out of range.
     """
     counts = PROFILES.get(profile) if isinstance(profile, str) else profile
