@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
 from numpy import ndarray
 
 from argen.dataset.clip import Clip
-from argen.errors import UsageError
-from argen.recogniser.frames import FrameCache
+from argen.dataset.video import read_frames
+from argen.errors import DatasetError, UsageError
+from argen.recogniser.frames import MOST, FrameCache, pick
 
-PREFIX = "p_"  # of the probability columns
+if TYPE_CHECKING:
+    from argen.recogniser.model import Recogniser
+
+PREFIX: Final = "p_"  # of the probability columns
+BATCH: Final = 32  # clips at a time
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,65 @@ def _numbers(path: Path, rows: Sequence[dict[str, str]], classes: Sequence[str])
     return table
 
 
-def predict(checkpoint: Path, clips: Sequence[Clip], cache: FrameCache | None = None) -> Predictions:
+def predict(
+    checkpoint: Path,
+    clips: Sequence[Clip],
+    cache: FrameCache | None = None,
+    *,
+    allow_synthetic: bool = False,
+    device: str = "cpu",
+) -> Predictions:
     """Class probabilities of clips by a checkpoint that `train` wrote.
 
-    Labels of `clips` are copied, not used. Raises ModelUnavailable for a folder that holds no checkpoint, and
-    UnreadableClip.
+    Labels of `clips` are copied, not used. A clip shorter than the window shows some frames more than once.
+    Raises DatasetError for synthetic clips, unless they are asked for, and for held-out clips of people whom
+    the recogniser has seen in training; ModelUnavailable for a folder without a checkpoint; UnreadableClip.
     """
-    raise NotImplementedError
+    from argen.recogniser.checkpoint import load_trained
+
+    trained = load_trained(checkpoint, device)
+    check_held_out(clips, trained.subjects, allow_synthetic)
+    return predict_with(trained.model, trained.classes, clips, cache)
+
+
+def check_held_out(clips: Sequence[Clip], seen: Collection[str], allow_synthetic: bool = False) -> None:
+    """Raise DatasetError unless scores on these clips would mean something; `seen`: training subjects."""
+    if not clips:
+        raise DatasetError("there are no clips to predict")
+    made = [clip.id for clip in clips if clip.synthetic]
+    if made and not allow_synthetic:
+        raise DatasetError(
+            f"{len(made):,} of the clips are synthetic ({made[0]}, ...); a test list holds real clips only"
+        )
+    known = [clip for clip in clips if clip.split != "train" and clip.subject in seen]
+    if known:
+        raise DatasetError(
+            f"{len(known):,} {known[0].split} clips show people whom the recogniser was trained on "
+            f"('{known[0].subject}' in {known[0].id}); split by subject"
+        )
+
+
+def predict_with(
+    model: Recogniser, classes: Sequence[str], clips: Sequence[Clip], cache: FrameCache | None
+) -> Predictions:
+    """The same with a model in memory, without checks."""
+    import torch
+
+    wanted, size = model.settings.frames, model.tower.size
+    look = cache if cache is not None else _decoded
+    device = next(model.parameters()).device
+    parts = []
+    model.eval()
+    for start in range(0, len(clips), BATCH):
+        decoded = [look(clip, size) for clip in clips[start : start + BATCH]]
+        windows = np.stack([frames[pick(len(frames), wanted)] for frames in decoded])
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(windows).to(device)).logits
+            parts.append(logits.float().softmax(dim=-1).cpu().numpy())
+    table = np.concatenate(parts).astype(np.float32)
+    ids, subjects, labels = zip(*((clip.id, clip.subject, clip.label) for clip in clips), strict=True)
+    return Predictions(ids, subjects, labels, table, tuple(classes))
+
+
+def _decoded(clip: Clip, size: int) -> UInt8[ndarray, "T H W 3"]:
+    return read_frames(clip, MOST, size)
