@@ -51,14 +51,16 @@ class Run:
     def pending(self) -> list[Job]:
         """This process's jobs of the present wave; empty when there is nothing left for it to do.
 
-        Waits while it has none and a living process still works on the wave.
+        Waits while it has none and another living process still has some: what that one drops is topped
+        up. It does not wait for jobs whose process died: those are left for the next run.
         """
         while True:
             self.ledger.refresh()
             wave = self.plan.wave(self.ledger.settle()[0])
             living = self._living()
-            mine = [job for job in wave if self._owner(job, living) == self.shard[0]]
-            if mine or not wave or len(living) == 1:
+            owners = [self._owner(job, living) for job in wave]
+            mine = [job for job, owner in zip(wave, owners, strict=True) if owner == self.shard[0]]
+            if mine or not set(owners) & set(living):
                 return mine
             time.sleep(POLL_SECONDS)
 

@@ -28,6 +28,7 @@ WORLDS = (1, 2, 3)
 SETTINGS = ("generate.frames=6", "generate.size=96", "gate.requested=0", "gate.expression=0", "gate.alive=0")
 RESULT = ("train", "val", "test", "dropped", "tracks")
 PATIENCE = 60  # starts after which a run that never ends is a failure
+WAIT = 900  # seconds after which a process that still runs hangs
 
 
 def measure(quick: bool) -> Iterator[Figure]:
@@ -69,7 +70,9 @@ def finish_run(
                 victim.kill()
                 done += 1
         for worker in workers:
-            worker.join()
+            worker.join(WAIT)
+            if worker.exitcode is None:
+                raise RuntimeError(f"{out}: a process hangs: it neither ended nor was killed in {WAIT} s")
         if all(worker.exitcode == 0 for worker in workers) and complete(out):
             return done
     raise RuntimeError(f"{out}: not complete after {PATIENCE} starts")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -117,26 +119,46 @@ def test_shards_one_after_the_other_meet_in_the_same_result(monkeypatch, source,
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
-def _shard(source, out, rank, world, barrier):
+def _shard(source, out, rank, world, barrier, dies):
     with pytest.MonkeyPatch.context() as patch:
         use(patch, fakes.PaintedGenerator(spoil=3))
         barrier.wait()
-        run(source, out, shard=(rank, world))
+        for _ in augment(argen.read_dataset(source), recipe(), out, shard=(rank, world)):
+            if dies:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_shards_at_the_same_time_meet_in_the_same_result(monkeypatch, source, tmp_path):
-    use(monkeypatch, fakes.PaintedGenerator(spoil=3))
-    run(source, tmp_path / "whole")
+def _together(source, out, world, dying=()):
+    """Exit codes of that many processes at work on one run at once; None for one that never ends."""
     context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
+    barrier = context.Barrier(world)
     workers = [
-        context.Process(target=_shard, args=(source, tmp_path / "out", rank, 3, barrier)) for rank in range(3)
+        context.Process(target=_shard, args=(source, out, rank, world, barrier, rank in dying))
+        for rank in range(world)
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    codes = [worker.exitcode for worker in workers]
+    for worker in workers:
+        worker.kill()
+    return codes
+
+
+def test_shards_at_the_same_time_meet_in_the_same_result(monkeypatch, source, tmp_path):
+    use(monkeypatch, fakes.PaintedGenerator(spoil=3))
+    run(source, tmp_path / "whole")
+    assert _together(source, tmp_path / "out", 3) == [0, 0, 0]
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
+
+
+def test_two_processes_do_not_wait_for_a_third_that_was_killed(monkeypatch, source, tmp_path):
+    use(monkeypatch, fakes.PaintedGenerator(spoil=3))
+    run(source, tmp_path / "whole")
+    assert _together(source, tmp_path / "out", 3, dying={2}) == [0, 0, -signal.SIGKILL]
+    assert read_summary(tmp_path / "out").left > 0
+    run(source, tmp_path / "out")
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
