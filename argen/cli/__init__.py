@@ -16,7 +16,7 @@ import typer
 
 from argen.errors import ArgenError
 
-TOPICS = ("augment", "inspect", "dataset", "anomaly", "puppets")
+TOPICS = ("augment", "inspect", "dataset", "anomaly", "puppets", "recognise")
 
 
 def main() -> None:

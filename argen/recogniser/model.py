@@ -85,15 +85,22 @@ class Recogniser(nn.Module):
 
     def fuse(self, alignment: Alignment | None, aggregate: Aggregate | None) -> Float[Tensor, "B C"]:
         """The streams' logits in one sum; the prompts' are their levels', weighed as in the loss."""
-        parts: list[Tensor] = []
-        both = alignment is not None and aggregate is not None
-        if alignment is not None:
-            weights = alignment.levels.new_tensor(self.settings.level_weights)
-            share = self.settings.fusion if both else 1.0
-            parts.append(share * torch.einsum("l,blc->bc", weights / weights.sum(), alignment.levels))
+        outputs = Outputs(self.shares, alignment, aggregate)
+        parts = [self.part(outputs, level) for level in range(len(NODES))] if alignment is not None else []
         if aggregate is not None:
-            parts.append((1 - self.settings.fusion if both else 1.0) * aggregate.logits)
+            parts.append(self.part(outputs, None))
         return torch.stack(parts).sum(dim=0)
+
+    def part(self, outputs: Outputs, level: int | None) -> Float[Tensor, "B C"]:
+        """What one level of the prompts (None: the aggregator) adds to the logits."""
+        alignment, aggregate, fusion = outputs.alignment, outputs.aggregate, self.settings.fusion
+        if level is None:
+            assert aggregate is not None  # the caller's own streams
+            return aggregate.logits * (1 - fusion if alignment is not None else 1.0)
+        assert alignment is not None
+        weights = self.settings.level_weights
+        share = weights[level] / (sum(weights) or 1.0)
+        return alignment.levels[:, level] * (share * (fusion if aggregate is not None else 1.0))
 
     def parameter_count(self) -> int:
         """Parameters that are trained."""

@@ -105,7 +105,7 @@ LORA_TARGETS: Final = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class ClipTower(nn.Module):
-    """A CLIP of transformers. Its text tower is asked once, never trained; its vision tower as settings say."""
+    """A CLIP of transformers. Its text tower is asked once, and never trained."""
 
     text_features: Float32[Tensor, "K D"]
     mean: Float32[Tensor, "3 1 1"]
