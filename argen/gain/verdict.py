@@ -1,0 +1,106 @@
+"""The verdict: words that follow from numbers by a rule that was fixed before them, and that can say no."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from argen.gain.statistics import Estimate
+
+HALF: Final = 0.5
+WAR_POINT: Final = 0.01
+
+RULE: Final = (
+    "The arm that is judged is named in the recipe before any run: the first candidate that could be run.",
+    "Undecided, if the ceiling is not above real-only by a 95 % interval that excludes zero: then not even "
+    "real clips help here, and nothing can be said of synthetic ones.",
+    "Harmful, if the interval of the arm's UAR minus real-only's lies wholly below zero.",
+    "No, if that interval reaches zero or below: no gain was shown.",
+    "Partly, if it lies above zero but one of these fails: (a) at least half of the distance to the ceiling "
+    "is closed; (b) the arm is above oversampling, logit adjustment and LDAM-DRW, each by an interval that "
+    "excludes zero; (c) it costs at most one point of WAR.",
+    "Yes, if all of them hold. All must hold at once, so none is corrected for the number of tests.",
+    "Provisional, before any of these words, while seeds or arms of the recipe are missing.",
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict looks at. A rival that was not run is absent."""
+
+    candidate: str
+    seeds: int
+    planned_seeds: int
+    missing: tuple[str, ...]  # arms that the rule needs and that have no common seed with the candidate
+    room: Estimate | None  # ceiling minus baseline, UAR
+    gain: Estimate | None  # candidate minus baseline, UAR
+    closed: Estimate | None
+    over: Mapping[str, Estimate]  # rival -> candidate minus rival, UAR
+    war_cost: Estimate | None  # baseline minus candidate, WAR
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word, the sentences that led to it, and whether everything that was planned is in it."""
+
+    word: str  # yes, partly, no, harmful, undecided
+    provisional: bool
+    reasons: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it, for a person."""
+        start = f"Provisional {self.word}" if self.provisional else self.word.capitalize()
+        return f"{start}. {' '.join(self.reasons)}"
+
+
+def judge(seen: Evidence) -> Verdict:
+    """Apply the rule, in its order."""
+    provisional = bool(seen.missing) or seen.seeds < seen.planned_seeds
+    said = [_how_far(seen)] if provisional else []
+    if seen.room is None or seen.gain is None:
+        return Verdict("undecided", True, (*said, "Baseline, ceiling or the judged arm has not been run."))
+    said.append(f"The ceiling is {_points(seen.room)} above real-only in UAR.")
+    if not seen.room.low > 0:
+        return Verdict("undecided", provisional, (*said, "Not even real clips are shown to help here."))
+    said.append(f"'{seen.candidate}' changes UAR by {_points(seen.gain)}.")
+    if seen.gain.high < 0:
+        return Verdict("harmful", provisional, (*said, "Its clips make the recogniser worse."))
+    if not seen.gain.low > 0:
+        return Verdict("no", provisional, (*said, "No gain was shown."))
+    faults = [*_shortfalls(seen)]
+    return Verdict("partly" if faults else "yes", provisional, (*said, *(faults or [_all_well(seen)])))
+
+
+def _shortfalls(seen: Evidence) -> list[str]:
+    faults = []
+    if seen.closed is None or not seen.closed.value >= HALF:
+        share = "an unknown share" if seen.closed is None else f"{seen.closed.value:.0%}"
+        faults.append(f"It closes {share} of the distance to the ceiling; half is asked.")
+    for rival, margin in seen.over.items():
+        if not margin.low > 0:
+            faults.append(f"It is not shown to beat {rival.replace('_', ' ')} ({_points(margin)}).")
+    if not seen.over:
+        faults.append("It was compared with nothing that needs no generator.")
+    if seen.missing:
+        faults.append(f"Not compared with {', '.join(seen.missing)}.")
+    if seen.war_cost is None or seen.war_cost.value > WAR_POINT:
+        cost = "an unknown amount" if seen.war_cost is None else _points(seen.war_cost)
+        faults.append(f"It costs {cost} of WAR; one point is allowed.")
+    return faults
+
+
+def _all_well(seen: Evidence) -> str:
+    share = math.nan if seen.closed is None else seen.closed.value
+    return f"It closes {share:.0%} of the distance, beats {' and '.join(seen.over)}, and keeps WAR."
+
+
+def _how_far(seen: Evidence) -> str:
+    absent = f"; not compared: {', '.join(seen.missing)}" if seen.missing else ""
+    return f"{seen.seeds} of {seen.planned_seeds} seeds are in{absent}."
+
+
+def _points(value: Estimate) -> str:
+    return f"{100 * value.value:+.1f} points ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
