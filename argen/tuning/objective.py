@@ -1,4 +1,4 @@
-"""What one random step adds to the loss: three objectives, each a function of the same few tensors."""
+"""What one step adds to the loss: four objectives, each a function of the same few tensors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from argen.tuning.rollout import Action, Layout, Trajectory, density
 from argen.tuning.transition import Noise, Step, Transition, kl_divergence
+
+MOST = 4.0
+"""Largest weight of a clip in reflow, where an average one has 1."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +95,41 @@ def nft(moment: Moment, knobs: Knobs) -> Terms:
     return _terms(moment, squared.flatten(1).mean(1), one, one < 0)
 
 
-OBJECTIVES: Mapping[str, Objective] = {"ddpo": ddpo, "grpo": grpo, "nft": nft}
+def reflow(moment: Moment, knobs: Knobs) -> Terms:
+    """Straight paths to the better clips: rectified flow on the reference's own pairs of noise and clip.
+
+    A clip counts by the exponential of its advantage (reward-weighted regression). The reference may take
+    more steps and use guidance; what is tuned learns to arrive there in few and without.
+    """
+    squared = moment.layout.actions((moment.centre - moment.action.following.float()) ** 2)
+    weight = moment.advantage.exp().clamp(max=MOST)
+    one = torch.ones_like(moment.advantage)
+    return _terms(moment, weight * squared.flatten(1).mean(1), one, one < 0)
+
+
+OBJECTIVES: Mapping[str, Objective] = {"ddpo": ddpo, "grpo": grpo, "nft": nft, "reflow": reflow}
 
 
 def forward_process(
-    trajectory: Trajectory, clean: Tensor, steps: tuple[Step, ...], indices: range, noise_seed: int
+    trajectory: Trajectory,
+    clean: Tensor,
+    steps: tuple[Step, ...],
+    indices: range,
+    noise_seed: int | None = None,
 ) -> Trajectory:
     """The trajectory that shows the denoiser freshly noised clean latents at `indices` (not the first step).
 
-    Its actions carry, as what followed, the output that the denoiser should have given.
+    Without a seed the noise is the rollout's own first, and the first step may be shown too. Actions carry,
+    as what followed, the output that the denoiser should have given.
     """
     latents, actions = {}, []
     for index in indices:
         step = steps[index]
-        generator = torch.Generator().manual_seed(noise_seed + index)
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        if noise_seed is None:
+            noise = trajectory.start.float() / steps[0].g
+        else:
+            generator = torch.Generator().manual_seed(noise_seed + index)
+            noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         noised = step.a * clean.float() + step.g * noise
         target = (clean.float() - step.from_sample * noised) / step.from_output
         latents[index - 1, 0] = noised.to(clean.dtype)
@@ -130,5 +153,6 @@ PRESETS: Mapping[str, tuple[Noise, int | None, Knobs]] = {
     "ddpo": (Noise("ddim", eta=1.0), None, Knobs(clip=1e-4, normalised=False)),
     "grpo": (Noise("cps", eta=0.7), 2, Knobs()),
     "nft": (Noise("cps", eta=0.0), 2, Knobs()),
+    "reflow": (Noise("cps", eta=0.0), None, Knobs()),
 }
 """For each objective: how it explores, how many steps it trains (None: all), and its knobs."""

@@ -21,7 +21,17 @@ from torch import Tensor, nn
 
 from argen.errors import RecipeError
 from argen.generate.probe import denoisers, replaced
-from argen.tuning.transition import STILL, Noise, Transition, draw, log_prob, mean, schedule, transition
+from argen.tuning.transition import (
+    STILL,
+    Noise,
+    Step,
+    Transition,
+    draw,
+    log_prob,
+    mean,
+    schedule,
+    transition,
+)
 
 Pipeline = Any
 """A diffusers pipeline; the library has no type for what the families share."""
@@ -65,8 +75,9 @@ class Trajectory:
     seeds: tuple[int, ...]
     actions: tuple[Action, ...]
     latents: Mapping[tuple[int, int], Tensor]  # (step, stream) -> what the step gave back
-    answers: Mapping[str, Any]  # denoiser -> shape of what it answers
+    answers: dict[str, Any]  # denoiser -> shape of what it answers; a replay notes what isn't known
     layout: Layout
+    start: Float[Tensor, "B ..."]  # what the first step was given: noise
     clean: Float[Tensor, "B ..."]  # what the last step gave
 
 
@@ -91,6 +102,7 @@ def record(
     explorers = generators(explore or [_exploring(seed) for seed in seeds])
     actions: list[Action] = []
     latents: dict[tuple[int, int], Tensor] = {}
+    start: list[Tensor] = []
     clean: list[Tensor] = []
     clock = _Clock(pipe.scheduler)
 
@@ -106,6 +118,8 @@ def record(
             actions.append(Action(law, centre, following, density(law, centre, following, layout)))
         if window and window.start - 1 <= at.index < window.stop:
             latents[at.index, at.stream] = following
+        if at == _Place(0, 0):
+            start.append(sample)
         if at == _Place(len(clock.steps) - 1, 0):
             clean.append(following)
         return _answer(following, options)
@@ -116,7 +130,22 @@ def record(
         for name, module in denoisers(pipe).items():
             stack.enter_context(_noting(module, name, answers))
         output = frames_of(pipe(**call, generator=generators(seeds)))
-    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, clean[0])
+    ends = start[0], clean[0]
+    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, *ends)
+
+
+def steps_of(pipe: Pipeline, call: Mapping[str, Any], seeds: Sequence[int]) -> tuple[Step, ...]:
+    """The steps that a call takes."""
+
+    def step(*_: object, **__: object) -> Answer:
+        raise _Finished
+
+    with torch.no_grad(), replaced(pipe.scheduler, "step", step):
+        try:
+            pipe(**call, generator=generators(seeds))
+        except _Finished:
+            return schedule(pipe.scheduler)
+    raise RecipeError("tune: the pipeline never calls its scheduler's step, so it can't be tuned")
 
 
 def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction, gradients: bool = True) -> None:
@@ -142,8 +171,8 @@ def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction, gradient
     with torch.set_grad_enabled(gradients), ExitStack() as stack:
         stack.enter_context(replaced(pipe.scheduler, "step", step))
         for name, module in denoisers(pipe).items():
-            shape = trajectory.answers.get(name)
-            stack.enter_context(_skipping(module, shape, lambda: clock.coming not in todo))
+            skip = _skipping(module, name, trajectory.answers, lambda: clock.coming not in todo)
+            stack.enter_context(skip)
         try:
             undecorated(pipe, **trajectory.call, generator=generators(trajectory.seeds), return_dict=False)
         except _Finished:
@@ -240,14 +269,18 @@ def _noting(module: nn.Module, name: str, answers: dict[str, Any]) -> Iterator[N
 
 
 @contextmanager
-def _skipping(module: nn.Module, shape: Answer, skip: Callable[[], bool]) -> Iterator[None]:
+def _skipping(
+    module: nn.Module, name: str, answers: dict[str, Any], skip: Callable[[], bool]
+) -> Iterator[None]:
     """Answer zeros of the noted shape instead of running a denoiser whose step is not trained."""
     inner = module.forward
 
     def forward(*args: object, **kwargs: object) -> Answer:
-        if shape is None or not skip():
-            return inner(*args, **kwargs)
-        return _map(shape, lambda s: torch.zeros(s[0], dtype=s[1], device=s[2]))
+        if name in answers and skip():
+            return _map(answers[name], lambda s: torch.zeros(s[0], dtype=s[1], device=s[2]))
+        answer = inner(*args, **kwargs)
+        answers[name] = _map(answer, lambda t: (t.shape, t.dtype, t.device))
+        return answer
 
     with replaced(module, "forward", forward):
         yield

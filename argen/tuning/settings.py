@@ -18,8 +18,8 @@ STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "referen
 class TuneSettings(Settings):
     """How a model is tuned against rewards; names follow trl's GRPOConfig where it has the same thing."""
 
-    objective: Literal["grpo", "ddpo", "nft"] = Field(
-        "grpo", description="grpo: windowed; ddpo: as published"
+    objective: Literal["grpo", "ddpo", "nft", "reflow"] = Field(
+        "grpo", description="grpo: windowed; ddpo: as published; reflow: few steps; nft: experimental"
     )
     data: Path | None = Field(None, description="folder of clips whose plan is tried")
     out: Path | None = Field(None, description="folder of the adapter, its card and its checkpoints")
@@ -44,10 +44,10 @@ class TuneSettings(Settings):
     clip: float | None = Field(None, gt=0, description="of the ratio, in units of the mean log-ratio")
     clip_high: float | None = Field(None, gt=0, description="the same upwards, if it shall differ")
     beta: float = Field(0.0, ge=0, description="weight of the KL to the untuned model")
-    reference: dict[str, float] = Field(
+    reference: dict[str, int | float] = Field(
         default_factory=dict,
-        description="arguments of the call by which the untuned model, which beta pulls toward, differs: "
-        "{guidance_scale: 5} with generate.guidance 1 moves guidance into the weights",
+        description="arguments of the call by which the untuned model differs, which beta pulls toward and "
+        "reflow imitates; {guidance_scale: 5} with generate.guidance 1 moves guidance into the weights",
     )
     rank: int = Field(8, ge=1, description="of the LoRA matrices")
     alpha: float | None = Field(None, gt=0, description="their scale; empty: the rank")
@@ -91,9 +91,9 @@ class TuneSettings(Settings):
         changed = [name for name in STRICT if name in self.model_fields_set]
         if self.objective == "ddpo" and changed:
             raise ValueError(f"the ddpo preset fixes {', '.join(changed)}; leave them out, or use grpo")
-        if self.objective != "nft" and self.exploration.eta == 0:
+        if self.objective in {"grpo", "ddpo"} and self.exploration.eta == 0:
             raise ValueError("a window without noise explores nothing; set eta above 0")
-        if self.reference and not self.beta:
+        if self.reference and not self.beta and self.objective != "reflow":
             raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
         if self.window is not None and self.steps and self.window > min(self.steps):
             raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")

@@ -34,11 +34,11 @@ from argen.tuning.diagnostics import Meter, Report
 from argen.tuning.lora import adapter, inject, put, shard, untuned
 from argen.tuning.memory import Memory
 from argen.tuning.objective import OBJECTIVES, Moment, forward_process
-from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay
+from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of
 from argen.tuning.sampling import Draw, draws
 from argen.tuning.scoring import Case, Scorer, Scores
 from argen.tuning.settings import TuneSettings
-from argen.tuning.transition import schedule
+from argen.tuning.transition import STILL, Step
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ class Tuner:
             list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.statistics = PerPromptStatistics()
+        self._always = bool(settings.beta) or settings.objective == "reflow" or self.sharded
+        self._schedules: dict[int, tuple[Step, ...]] = {}
         self.memory = Memory()
         self.iteration = 0
         self.notes: dict[str, Any] = {}  # what the caller wants to find again after a resume
@@ -141,20 +143,40 @@ class Tuner:
 
     def _roll(self, draw: Draw) -> Rolled:
         case = self.cases[draw.case]
-        made, trajectory = record(
+        call = self.call(case, len(draw.seeds), draw.steps)
+        if self.settings.objective == "reflow":
+            with untuned(self.pipe):
+                made, trajectory = self._record(draw, {**call, **self.settings.reference})
+            trajectory = replace(trajectory, call=call, answers={})
+        else:
+            made, trajectory = self._record(draw, call)
+        return Rolled(draw, self._prepared(draw, trajectory), self.scorer(made.float(), case, draw.steps))
+
+    def _record(self, draw: Draw, call: Mapping[str, Any]) -> tuple[Tensor, Trajectory]:
+        noise, window = self.settings.exploration, draw.window
+        if noise.eta == 0:  # nothing random, nothing to keep
+            noise, window = STILL, range(0)
+        return record(
             self.pipe,
-            self.call(case, len(draw.seeds), draw.steps),
+            call,
             draw.seeds,
             explore=draw.explore,
-            noise=self.settings.exploration,
-            window=draw.window,
+            noise=noise,
+            window=window,
             layout=self.layout,
         )
-        if self.settings.objective == "nft":
-            steps = schedule(self.pipe.scheduler)
-            indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
-            trajectory = forward_process(trajectory, trajectory.clean, steps, indices, draw.explore[0])
-        return Rolled(draw, trajectory, self.scorer(made.float(), case, draw.steps))
+
+    def _prepared(self, draw: Draw, trajectory: Trajectory) -> Trajectory:
+        """What the update replays: the rollout itself, or points of the forward process."""
+        if self.settings.objective in {"grpo", "ddpo"}:
+            return trajectory
+        if draw.steps not in self._schedules:
+            self._schedules[draw.steps] = steps_of(self.pipe, trajectory.call, draw.seeds)
+        steps, clean = self._schedules[draw.steps], trajectory.clean
+        if self.settings.objective == "reflow":
+            return forward_process(trajectory, clean, steps, draw.window)
+        indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
+        return forward_process(trajectory, clean, steps, indices, draw.explore[0])
 
     def _advantages(self, rolled: Sequence[Rolled]) -> tuple[Advantages, Float32[Tensor, "B"]]:
         """Of the whole batch over all processes, and this process's own share."""
@@ -190,7 +212,7 @@ class Tuner:
         for item in rolled:
             advantage = mine[start : start + len(item.draw.seeds)]
             start += len(advantage)
-            if advantage.any() or self.settings.beta or self.sharded:  # else nothing differed in its group
+            if advantage.any() or self._always:  # else nothing differed in its group
                 self._learn(item.trajectory, advantage.to(item.trajectory.clean.device), meter, first)
         self._add_up_gradients()
         weights = list(self.weights.values())

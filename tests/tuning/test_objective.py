@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from argen.tuning.advantage import PerPromptStatistics
-from argen.tuning.objective import PRESETS, Knobs, Moment, ddpo, forward_process, grpo, nft
+from argen.tuning.objective import MOST, PRESETS, Knobs, Moment, ddpo, forward_process, grpo, nft, reflow
 from argen.tuning.rollout import Action, Layout, Trajectory, density
 from argen.tuning.transition import Noise, Transition, draw, mean, schedule, transition
 
@@ -199,7 +199,7 @@ def test_the_forward_process_asks_for_the_output_that_makes_clean_latents():
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(5)
     steps, clean = schedule(scheduler), torch.randn(2, 3, 4, generator=rng())
-    base = Trajectory({}, (1, 2), (), {}, {}, LAYOUT, clean)
+    base = Trajectory({}, (1, 2), (), {}, {}, LAYOUT, clean.neg(), clean)
     view = forward_process(base, clean, steps, range(1, 4), 7)
     for action in view.actions:
         step = steps[action.law.index]
@@ -207,6 +207,33 @@ def test_the_forward_process_asks_for_the_output_that_makes_clean_latents():
         found = step.from_sample * noised + step.from_output * action.following
         assert torch.allclose(found, clean, atol=1e-5)
         assert torch.equal(mean(action.law, noised, action.following), action.following)
+
+
+def test_reflow_goes_straight_from_the_rollouts_own_noise_to_what_it_made():
+    import diffusers
+
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(4)
+    steps = schedule(scheduler)
+    start, clean = torch.randn(2, 2, 3, 4, generator=rng()).unbind()
+    base = Trajectory({}, (1, 2), (), {}, {}, LAYOUT, start, clean)
+    view = forward_process(base, clean, steps, range(4))
+    for action in view.actions:  # whoever answers so arrives in one step, from anywhere on the way
+        assert torch.allclose(action.following, start - clean, atol=1e-5)
+    for (index, _), noised in view.latents.items():
+        if index >= 0:
+            sigma = steps[index + 1].g
+            assert torch.allclose(noised, (1 - sigma) * clean + sigma * start, atol=1e-6)
+
+
+def test_reflow_heeds_better_clips_more_and_none_without_limit():
+    law = Transition(1, 0.0, 1.0, 1.0)
+    target, centre = torch.ones(3, 3, 4), torch.zeros(3, 3, 4, requires_grad=True)
+    action = Action(law, target, target, torch.zeros(3))
+    found = gradient(reflow, Moment(action, centre, torch.tensor([-1.0, 0.0, 5.0]), LAYOUT), Knobs())
+    size = found.abs().flatten(1).mean(1)
+    assert size[0] / size[1] == pytest.approx(np.exp(-1))
+    assert size[2] / size[1] == pytest.approx(MOST)
 
 
 def test_drawing_with_noise_off_gives_the_mean():

@@ -111,7 +111,7 @@ def test_encoders_are_asked_once(tuner_of):
     assert tuner.memory.asked - tuner.memory.known == asked
 
 
-@pytest.mark.parametrize("objective", ["grpo", "ddpo", "nft"])
+@pytest.mark.parametrize("objective", ["grpo", "ddpo", "nft", "reflow"])
 def test_every_objective_takes_steps(tuner_of, objective):
     tuner = tuner_of(objective=objective)
     for _ in range(2):
@@ -123,6 +123,32 @@ def test_several_updates_kl_and_coupled_noise_work_together(tuner_of):
     report = tuner_of(updates=2, beta=0.1, rho=0.4).step()
     assert report.values["kl"] > 0
     assert report.values["ratio_deviation"] == 0.0
+
+
+def test_beta_pulls_toward_the_untuned_model_asked_otherwise(tuner_of):
+    own = tuner_of(beta=1.0).step().values["kl_to_reference"]
+    guided = tuner_of(beta=1.0, reference={"guidance_scale": 3.0}).step().values["kl_to_reference"]
+    assert own == 0.0  # before the first update it is the same model
+    assert guided > 0.0
+    with pytest.raises(RecipeError, match="did you mean 'guidance_scale'"):
+        tuner_of(beta=1.0, reference={"guidance_scal": 3.0})
+
+
+def test_reflow_moves_guidance_and_steps_into_the_weights(tuner_of):
+    reference = {"guidance_scale": 4.0, "num_inference_steps": 6}
+    tuner = tuner_of(objective="reflow", reference=reference, steps=(2,), learning_rate=0.02, updates=4)
+    call = tuner.call(tuner.cases[0], 4, 2) | {"output_type": "latent"}
+
+    def made(**changes):
+        with torch.no_grad():
+            generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+            return tuner.pipe(**call | changes, generator=generators, return_dict=False)[0]
+
+    with untuned(tuner.pipe):
+        wanted, before = made(**reference), made()
+    for _ in range(8):
+        tuner.step()
+    assert (made() - wanted).pow(2).mean() < 0.7 * (before - wanted).pow(2).mean()
 
 
 def test_steps_vary_within_a_group_so_that_efficiency_can_teach(tuner_of):
