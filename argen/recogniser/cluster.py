@@ -49,7 +49,7 @@ class PromptCluster(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.warmth = nn.Parameter(torch.full((len(NODES),), WARMTH).log())
 
-    def banks(self, texts: Sequence[Float[Tensor, "C N M D"]]) -> list[Float[Tensor, "C N M D"]]:
+    def banks(self, texts: Sequence[Float[Tensor, "C _ M D"]]) -> list[Float[Tensor, "C _ M D"]]:
         """Prompts by level: texts in the joint space, each with its learnt offset, unit length."""
         found = [
             functional.normalize(self.project(text), dim=-1) + offset
@@ -58,7 +58,7 @@ class PromptCluster(nn.Module):
         return [functional.normalize(bank, dim=-1) for bank in found]
 
     def prime(
-        self, tokens: Float[Tensor, "B T D"], banks: Sequence[Float[Tensor, "C N M D"]]
+        self, tokens: Float[Tensor, "B T D"], banks: Sequence[Float[Tensor, "C _ M D"]]
     ) -> Float[Tensor, "B T D"]:
         """Frames, each moved towards what the prompts of its groups say; unmoved before training."""
         seen = self.norm(tokens)
@@ -77,7 +77,7 @@ class PromptCluster(nn.Module):
         self,
         summary: Float[Tensor, "B D"],
         frames: Float[Tensor, "B T D"],
-        banks: Sequence[Float[Tensor, "C N M D"]],
+        banks: Sequence[Float[Tensor, "C _ M D"]],
     ) -> Alignment:
         """Logits of every level from the temporal encoder's output."""
         clip, phases, windows = self.membership(frames)

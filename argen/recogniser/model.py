@@ -52,7 +52,7 @@ class Recogniser(nn.Module):
             hidden = _hidden_of_equal_size(settings, self.classes, width, self.tower.forget_texts())
         self.temporal = TemporalTransformer(width, settings.frames, settings.depth, settings.heads, hidden)
 
-    def texts(self) -> tuple[list[Float[Tensor, "C N M D"]], Float[Tensor, "20 D"]]:
+    def texts(self) -> tuple[list[Float[Tensor, "C _ M D"]], Float[Tensor, "20 D"]]:
         """Features of the prompts by level, and of the concepts (each the mean of its phrases)."""
         features = self.tower.texts()
         sizes = [self.classes * nodes * self.settings.prompts for nodes in NODES]
