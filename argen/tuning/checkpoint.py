@@ -71,9 +71,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Write down the recipe of a run, or refuse to go on with another one. Raises RecipeError."""
+    """Write down the recipe of a run, or refuse to go on with another one. Raises RecipeError.
+
+    A run that has logged nothing yet has nothing to be true to: a typo may be mended in its folder.
+    """
     path = folder / "recipe.json"
-    if not path.is_file():
+    if not path.is_file() or not (folder / "log.jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps(recipe, indent=1), encoding="utf-8")

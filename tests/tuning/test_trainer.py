@@ -358,8 +358,9 @@ def test_targets_that_name_no_layer_are_refused(tuner_of):
 
 
 def test_a_changed_recipe_does_not_go_on(tmp_path):
-    recipe = TuneRecipe(tune=settings_of())
-    check_recipe(tmp_path, recipe.deciding())
+    check_recipe(tmp_path, TuneRecipe(tune=settings_of(rank=3)).deciding())  # a mistake, nothing made yet
+    check_recipe(tmp_path, TuneRecipe(tune=settings_of()).deciding())
+    (tmp_path / "log.jsonl").touch()
     check_recipe(tmp_path, TuneRecipe(tune=settings_of(iterations=9)).deciding())  # longer is fine
     with pytest.raises(RecipeError, match=r"tune\.learning_rate: 0\.01 -> 0\.1"):
         check_recipe(tmp_path, TuneRecipe(tune=settings_of(learning_rate=0.1)).deciding())

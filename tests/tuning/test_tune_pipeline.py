@@ -111,6 +111,6 @@ def test_a_changed_recipe_is_refused_in_one_line(place):
     ],
 )
 def test_mistakes_are_one_line_each(place, override, words):
-    _, done = run(place, "wrong", [sys.executable], "--set", override)
+    _, done = run(place, "wrong", [sys.executable], "--set", override)  # one folder: nothing is made in it
     assert done.returncode == 2, done.stderr[-2000:]
     assert words in done.stderr
