@@ -1,9 +1,10 @@
 """DuSE against its own ablations and a plain baseline of equal size; and what the frame cache saves.
 
-The world is a puppet dataset with DFEW's long tail (18:1), people of one split in no other, and a test split of 100
-clips a class. All forms see the same clips for the same steps; none was developed on this world (its seed is used
-nowhere else). A difference is in UAR, mean over seeds; its interval covers test people and training seeds.
-With ARGEN_BENCH_WORK=FOLDER the world and the runs stay there, and a second call goes on where the first stopped.
+The world is a puppet dataset with DFEW's long tail (18:1), people of one split in no other, and a test
+split of 100 clips a class. All forms see the same clips for the same steps; none was developed on this
+world: its seed is used nowhere else. A difference is in UAR, mean over seeds; its interval covers test
+people and training seeds. With ARGEN_BENCH_WORK=FOLDER the world and the runs stay there, and a second
+call goes on where the first stopped.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def speedup(work: Path, clips: Sequence[Clip], cache: FrameCache, settings: Sett
     course = Course(settings, taught, classes, work / "speed", cache)
     size, cached = course.model.tower.size, course.pool
     plain = replace(cached, frames=_OnTheFly(cached, settings.frames, size))
-    with_cache, without = [], []
+    with_cache: list[float] = []
+    without: list[float] = []
     for turn in range(pairs + 1):  # the first pair warms up
         for pool, times in ((cached, with_cache), (plain, without)):
             course.pool, course.step = pool, turn % settings.steps
