@@ -33,6 +33,7 @@ from argen.plan import Job, Plan
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
+LOCK = ".argen.lock"  # the first file in an output folder; it stays
 OURS = ("train", "val", "test", "dropped", "tracks", "cache", "manifest", "report")
 OUR_FILES = ("manifest.jsonl", "README.md", "summary.json", "run.json")
 
@@ -119,7 +120,7 @@ def open_run(
         if fresh:
             empty(out)
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".argen.lock"):
+        with FileLock(out / LOCK):
             _start_or_resume(out, dataset, plan, recipe, models or {})
         ledger = Ledger(out / "manifest", recipe.gate.distinct)
         with Journal(out / "manifest", shard) as journal:
@@ -143,7 +144,8 @@ def check_place(out: Path, source: Path) -> None:
     for path in (out, *out.parents):
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path}: is a file; name a folder for the output")
-    if out.exists() and not (out / "run.json").exists():
+    begun = (out / "run.json").exists() or (out / LOCK).exists()  # the lock alone: killed while it began
+    if out.exists() and not begun:
         foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith(".argen"))
         if foreign:
             raise UsageError(

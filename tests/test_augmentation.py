@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -158,6 +159,19 @@ def test_two_processes_do_not_wait_for_a_third_that_was_killed(monkeypatch, sour
     run(source, tmp_path / "whole")
     assert _together(source, tmp_path / "out", 3, dying={2}) == [0, 0, -signal.SIGKILL]
     assert read_summary(tmp_path / "out").left > 0
+    run(source, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
+
+
+def test_a_run_that_was_killed_while_it_began_goes_on(monkeypatch, source, tmp_path):
+    use(monkeypatch, fakes.PaintedGenerator(spoil=3))
+    run(source, tmp_path / "whole")
+    run(source, tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        if path.name not in {".argen.lock", "manifest"}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (tmp_path / "out/manifest").glob("*-of-*"):
+        path.unlink()
     run(source, tmp_path / "out")
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
