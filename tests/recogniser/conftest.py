@@ -23,8 +23,8 @@ def paint(folder: Path, label: str, seed: int, frames: int = 6) -> None:
     """A frame folder."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    colour, start = rng.integers(60, 200, 3), int(rng.integers(12, 18))
-    step = {"happy": -2, "sad": 2, "neutral": 0}[label]
+    colour, start = rng.integers(60, 110, 3), int(rng.integers(13, 16))
+    step = {"happy": -3, "sad": 3, "neutral": 0}[label]
     for number in range(frames):
         picture = np.broadcast_to(colour, (SIZE, SIZE, 3)).astype(np.uint8).copy()
         top = int(np.clip(start + step * number, 0, SIZE - 4))

@@ -36,7 +36,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("streams", ["both", "prompts", "aggregator", "baseline"])
 def test_every_form_learns_which_way_the_bar_moves(tmp_path, train_clips, test_clips, cache, streams):
-    settings = replace(SMALL, streams=streams, steps=60, rate=5e-3, tower_rate=5e-3)
+    settings = replace(SMALL, streams=streams, steps=50, rate=3e-3, tower_rate=3e-3)
     losses: list[float] = []
     folder = train(
         settings,
@@ -46,7 +46,7 @@ def test_every_form_learns_which_way_the_bar_moves(tmp_path, train_clips, test_c
         cache=cache,
         callback=lambda told: losses.append(told["loss"]),
     )
-    assert len(losses) == 60
+    assert len(losses) == 50
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
     found = predict(folder, test_clips, cache)
     assert uar(found.truth, found.said, 3) > 0.6  # chance is a third
