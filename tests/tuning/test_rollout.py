@@ -74,7 +74,12 @@ def test_layout_is_found_by_trying(family, admitted, call_of):
     assert layout.last == 0
 
 
-@pytest.mark.parametrize("family", ["cogvideox", "ltx", "wan21", pytest.param("svd", marks=pytest.mark.slow)])
+LONG = {"svd", "wan22_ti2v", "wan22_a14b", "skyreels_v2"}
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FAMILIES]
+)
 def test_the_ratio_is_one_in_half_precision_and_with_checkpointing(family, call_of):
     pipe = tiny_pipeline(family)
     layout = admit(pipe, call_of(family))

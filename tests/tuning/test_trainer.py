@@ -16,9 +16,11 @@ from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, s
 from argen.tuning.course import Files, follow
 from argen.tuning.evaluation import course
 from argen.tuning.lora import adapter, save_adapter, swapped, untuned
+from argen.tuning.rollout import record
 from argen.tuning.scoring import Case, Scorer, call_reward
 from argen.tuning.settings import TuneRecipe, TuneSettings
 from argen.tuning.trainer import Tuner
+from argen.tuning.transition import STILL
 from tests.tiny import tiny_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -270,6 +272,46 @@ def test_fooled_rewards_stop_a_run_before_the_judge_has_lost_much():
     assert "stop" not in [course(judge[: i + 1], falling[: i + 1], 3) for i in range(12)]
 
 
+@pytest.mark.slow
+def test_a_live_run_whose_rewards_are_fooled_stops_and_keeps_the_best(tuner_of, tmp_path):
+    """The judge likes the brightness of the start; the reward wants ever more of it."""
+    seen = []
+
+    def likes_the_start(frames, **_):
+        seen.append(bright(frames))
+        return -((seen[-1] - seen[0]) ** 2)
+
+    changes = {"evaluate_every": 1, "iterations": 30, "patience": 2, "learning_rate": 3e-2, "ema": 0.0}
+    recipe = TuneRecipe(tune=settings_of(judge={"start": 1.0}, **changes))
+    tuner = tuner_of(tmp_path, **changes)
+    kept = {name: weight.detach().clone() for name, weight in tuner.weights.items()}
+    ended = follow(tuner, recipe, tuner.cases[:1], Scorer({"start": likes_the_start}), {})
+    assert ended.startswith("stopped")
+    assert tuner.iteration < 10
+    best = load_file(Files(tmp_path).adapter)
+    assert all(torch.equal(best[name], weight) for name, weight in kept.items())
+
+
+def test_a_random_reward_teaches_nothing_that_a_judge_would_see(tuner_of):
+    def gain(reward):
+        tuner = tuner_of(rewards={"it": reward}, num_generations=8, batch=8, cases=1, learning_rate=1e-2)
+
+        def judged():
+            call = tuner.call(tuner.cases[0], 4, 4)
+            frames, _ = record(tuner.pipe, call, range(4), noise=STILL, window=range(0), layout=tuner.layout)
+            return float(bright(frames.float()).mean())
+
+        before = judged()
+        for _ in range(10):
+            tuner.step()
+        return judged() - before
+
+    generator = torch.Generator().manual_seed(0)
+    learnt = gain(bright)
+    assert learnt > 0
+    assert abs(gain(lambda frames, **_: torch.rand(len(frames), generator=generator))) < learnt / 2
+
+
 def test_a_reward_that_raises_midway_leaves_the_last_checkpoint(tuner_of, tmp_path):
     calls = []
 
@@ -326,6 +368,7 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"window": 9, "steps": (4, 8)}, "does not fit"),
         ({"rewards": {"bright": 0.0}}, "above 0"),
         ({"objective": "ppo"}, "objective"),
+        ({"reference": {"guidance_scale": 5.0}}, "set beta above 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, words):
