@@ -1,7 +1,8 @@
 """A face laid flat: every pixel of the canonical picture is the same spot of skin in every frame and person.
 
 Triangles over the mean landmarks carry pixels from a frame into it, so a patch of the mouth is compared with
-mouths, whatever the pose and the expression.
+mouths, whatever the pose and the expression. The landmarks end below the hair line; a second row of points
+above them adds the forehead's upper half.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from argen.face.geometry import apply, similarity
 from argen.face.mesh import STILL_POINTS
 
 SKIN = 468  # landmarks beyond are the irises
-MARGIN = 0.04  # of the canonical picture, around the face
+MARGIN = 0.02  # of the canonical picture, around the face
+BROW, TOP = 9, 10  # between the brows, and the highest landmark
+HAIRLINE = (54, 103, 67, 109, 10, 338, 297, 332, 284)  # the highest landmarks, ear to ear
+RISE = 0.8  # of the way from brow to top that the forehead goes on
 
 
 @dataclass(frozen=True)
 class Canonical:
     """The flat face: where each landmark lies, and which three landmarks carry each pixel."""
 
-    points: Float32[ndarray, "468 3"]  # pixels of the canonical picture
+    points: Float32[ndarray, "477 3"]  # pixels of the canonical picture; the forehead last
     size: int
     corners: Int64[ndarray, "S S 3"]
     weights: Float32[ndarray, "S S 3"]
@@ -37,10 +41,10 @@ class Canonical:
         mean = rows[0].astype(np.float64)
         for _ in range(3):  # the mean face, and how every face lies on it
             mean = apply(rows, *similarity(rows, mean[None])).mean(axis=0)
-        return cls.from_points(_upright(mean, size), size)
+        return cls.from_points(_upright(_with_forehead(mean), size), size)
 
     @classmethod
-    def from_points(cls, points: Float32[ndarray, "468 3"], size: int) -> Canonical:
+    def from_points(cls, points: Float32[ndarray, "477 3"], size: int) -> Canonical:
         """From where the landmarks lie, in pixels."""
         from scipy.spatial import Delaunay
 
@@ -64,7 +68,7 @@ class Canonical:
         """Frames laid flat, 0..1; black outside the face."""
         import cv2
 
-        maps = np.einsum("tpqcx,pqc->tpqx", landmarks[:, self.corners, :2], self.weights)
+        maps = np.einsum("tpqcx,pqc->tpqx", _with_forehead(landmarks)[:, self.corners, :2], self.weights)
         flat = [
             cv2.remap(
                 frame, where.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -82,7 +86,7 @@ class Canonical:
         at = np.clip(self.points[:, :2].round().astype(int), 0, self.size - 1)
         values = heat[:, at[:, 1], at[:, 0]]
         out = np.zeros((len(heat), *shape), np.float32)
-        for t, points in enumerate(landmarks[:, :SKIN, :2]):
+        for t, points in enumerate(_with_forehead(landmarks)[..., :2]):
             radius = max(int(np.ptp(points[:, 0]) / 16), 1)
             hull = np.zeros(shape, np.uint8)
             cv2.fillConvexPoly(hull, cv2.convexHull(points.round().astype(np.int32)), 1)
@@ -96,7 +100,14 @@ class Canonical:
         return apply(rows, *similarity(rows[:, still], self.points[None, still].astype(np.float64)))
 
 
-def _upright(mean: Float[ndarray, "468 3"], size: int) -> Float32[ndarray, "468 3"]:
+def _with_forehead(landmarks: Float[ndarray, "*T V 3"]) -> Float[ndarray, "*T 477 3"]:
+    """The skin's landmarks and a row above the highest."""
+    up = (landmarks[..., TOP, :] - landmarks[..., BROW, :])[..., None, :]
+    above = landmarks[..., HAIRLINE, :] + RISE * up
+    return np.concatenate([landmarks[..., :SKIN, :], above.astype(landmarks.dtype)], axis=-2)
+
+
+def _upright(mean: Float[ndarray, "477 3"], size: int) -> Float32[ndarray, "477 3"]:
     """Eyes level, facing the viewer, filling the picture but for a margin."""
     across = mean[263] - mean[33]
     down = mean[152] - mean[10]

@@ -1,10 +1,11 @@
 """CIF as the gate: from a handful of real clips, is this synthetic one a face like theirs?
 
-Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are its pixels and
-the motion of its mesh (so clips should be of one frame rate). A frame's score is the mean over its face, a
-clip's the upper quantile of its frames'. The p-value is conformal: the share of real calibration clips at
-least as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting
-at 5 % takes 19.
+Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are how its pixels
+differ from the source's and from the frame before, and how its mesh moves (`face_features.py`; clips should
+be of one frame rate). Every modality gives a clip two signs: its face on average, and its worst spot of an
+eye's size. A clip's score is the largest of its signs, each in units of what real clips show. The p-value is
+conformal: the share of real calibration clips at least as strange, the clip itself counted among them; from m
+clips it can't fall below 1 / (m + 1): rejecting at 5 % takes 19.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from jaxtyping import Float32, Int, UInt8
 from numpy import ndarray
 
 from argen.anomaly.canonical import Canonical
-from argen.anomaly.detector import Detector, Scores
-from argen.anomaly.face_features import PATCH, face_patches, mesh_features, pixel_features
+from argen.anomaly.detector import Detector
+from argen.anomaly.face_features import ONE_SIDED, PATCH, Picture, face_features, face_patches
 from argen.anomaly.fusion import upsample
 from argen.anomaly.patches import Patches, concatenate
 from argen.anomaly.settings import CifSettings
 from argen.errors import ModelUnavailable, UsageError
 from argen.face.track import FaceTrack
 
-SIZE: Final = 96  # pixels of the flat face, 12 x 12 patches
+SIZE: Final = 112  # pixels of the flat face, 14 x 14 patches
 QUANTILE: Final = 0.9  # of the frames' scores: a break in a tenth of a clip is seen
 SETTINGS: Final = CifSettings(K=6, quota="size", ratio=1e-4)  # one prototype a face part: see Yardstick
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
 TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
+USUAL: Final = 0.8  # quantile of real clips' signs that counts as 1
 
 Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
 
@@ -69,31 +71,36 @@ class Yardstick:
         means, spreads = zip(*pairs, strict=True)
         return cls(canonical, means, spreads)
 
-    def __call__(self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack) -> Patches:
+    def __call__(
+        self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack, source: Picture | None = None
+    ) -> Patches:
         """One sample a frame that has a face."""
         scaled = []
-        raw = _features(self.canonical, frames, track)
-        for part, mean, spread in zip(raw, self.means, self.spreads, strict=True):
+        raw = _features(self.canonical, frames, track, source)
+        for part, mean, spread, one_sided in zip(raw, self.means, self.spreads, ONE_SIDED, strict=True):
             z = (part - mean) / spread / part.shape[2] ** 0.5
-            scaled.append(torch.from_numpy(z.astype(np.float32)))
+            scaled.append(torch.from_numpy((z.clip(min=0) if one_sided else z).astype(np.float32)))
         on_face = torch.from_numpy(face_patches(self.canonical)).repeat(len(scaled[0]), 1)
         return Patches(tuple(scaled), on_face, (SIZE // PATCH, SIZE // PATCH))
 
 
 @dataclass(frozen=True)
 class FaceGate:
-    """A fitted gate. `calibration` holds the scores of the real clips that p-values are counted against."""
+    """A fitted gate. `calibration` holds the signs of the real clips that p-values are counted against."""
 
     yardstick: Yardstick
     detector: Detector
-    calibration: Float32[ndarray, "m"]
-    hot: float  # the fused patch score that heat maps show as 1
+    calibration: Float32[ndarray, "m S"]
+    hot: Float32[ndarray, "M"]  # each modality's patch score that heat maps show as 1
 
     @classmethod
     def fit(
         cls, normals: Sequence[Clip], calibration: Sequence[Clip], settings: CifSettings = SETTINGS
     ) -> FaceGate:
-        """Learn from a few real clips, and count p-values against others. Both of training clips only."""
+        """Learn from a few real clips, and count p-values against others. Both of training clips only.
+
+        The source of a real clip is its own first frame.
+        """
         usable, others = ([c for c in clips if len(_judged(c[1])) >= 2] for clips in (normals, calibration))
         if not usable or not others:
             raise UsageError(
@@ -103,37 +110,61 @@ class FaceGate:
             )
         yardstick = Yardstick.of(usable)
         detector = Detector.fit(concatenate([yardstick(*clip) for clip in usable]), settings, SIZE // PATCH)
-        draft = cls(yardstick, detector, np.zeros(1, np.float32), 1.0)
+        draft = cls(yardstick, detector, np.zeros((1, 1), np.float32), np.ones(1, np.float32))
         judged = [draft._strange(*clip) for clip in others]
-        values = np.array([_clip_score(draft._frames(strange)) for strange in judged], np.float32)
-        return cls(yardstick, detector, np.sort(values), max(float(s.max()) for s in judged))
+        signs = np.stack([_of_clip(draft._signs(strange)) for strange in judged])
+        hot = np.stack([strange.max(axis=(1, 2)) for strange in judged]).max(axis=0)
+        return cls(yardstick, detector, signs, hot)
 
-    def score(self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack) -> FaceAnomaly:
-        """Judge one clip; `track` was measured on `frames`."""
+    def score(
+        self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack, source: Picture | None = None
+    ) -> FaceAnomaly:
+        """Judge one clip; `track` was measured on `frames`.
+
+        `source` is the picture that it was made from, at its size, with landmarks; else its first frame.
+        """
         rows = _judged(track)
         heat = np.zeros(frames.shape[:3], np.float32)
         each = np.full(len(frames), np.nan, np.float32)
         if len(rows) < 2:
-            return FaceAnomaly(float("inf"), self.p_value(float("inf")), heat, each)
-        strange = self._strange(frames, track)
-        each[rows] = self._frames(strange)
-        value = _clip_score(each[rows])
-        flat = np.clip(_flat(strange, self.detector.grid) / self.hot, 0, 1).astype(np.float32)
+            return FaceAnomaly(float("inf"), self.p_value(np.inf * self._usual), heat, each)
+        strange = self._strange(frames, track, source)
+        signs = self._signs(strange)
+        each[rows] = (signs / self._usual).max(axis=1)
+        found = _of_clip(signs)
+        hottest = (strange / self.hot[:, None, None]).max(axis=0)
+        flat = np.clip(_flat(hottest, self.detector.grid), 0, 1)
         heat[rows] = self.yardstick.canonical.rewrap(flat, track.landmarks[rows], frames.shape[1:3])
-        return FaceAnomaly(value, self.p_value(value), heat, each)
+        return FaceAnomaly(float((found / self._usual).max()), self.p_value(found), heat, each)
 
-    def _strange(self, frames: ndarray, track: FaceTrack) -> Float32[ndarray, "T N"]:
-        scores = self.detector.score(self.yardstick(frames, track))
-        return _strangeness(scores, face_patches(self.yardstick.canonical))
+    @property
+    def _usual(self) -> Float32[ndarray, "S"]:
+        return _usual_of(self.calibration)
 
-    def _frames(self, strange: Float32[ndarray, "T N"]) -> Float32[ndarray, "T"]:
-        """A frame's score: its face on average, for most breaks change more than one patch."""
-        return np.asarray(strange[:, face_patches(self.yardstick.canonical)].mean(axis=1))
+    def _strange(
+        self, frames: ndarray, track: FaceTrack, source: Picture | None = None
+    ) -> Float32[ndarray, "M T N"]:
+        """Root of s_h s_g (a distance again) of every patch in every modality; 0 off the face."""
+        patch = self.detector.score(self.yardstick(frames, track, source)).patch
+        return np.asarray(patch.sqrt().numpy() * face_patches(self.yardstick.canonical), np.float32)
 
-    def p_value(self, score: float) -> float:
-        """Share of real clips at least as strange as `score`, this one counted: from 1 / (m + 1) to 1."""
-        stranger = int((self.calibration >= np.float32(score)).sum())
-        return (1 + stranger) / (1 + len(self.calibration))
+    def _signs(self, strange: Float32[ndarray, "M T N"]) -> Float32[ndarray, "T S"]:
+        """Of each frame, for every modality: its face on average, and its worst 3 x 3 patches."""
+        on_face = face_patches(self.yardstick.canonical)
+        spots = _spots(strange, on_face, self.detector.grid)
+        whole = strange[:, :, on_face].mean(axis=2)
+        return np.asarray(np.concatenate([whole, spots[:, :, on_face].max(axis=2)]).T, np.float32)
+
+    def p_value(self, signs: Float32[ndarray, "S"]) -> float:
+        """Share of real clips at least as strange as this one, itself counted: from 1 / (m + 1) to 1.
+
+        It is one of them also in the units of the signs, so that it and they are exchangeable exactly.
+        """
+        if not np.isfinite(signs).all():
+            return 1 / (1 + len(self.calibration))
+        together = np.concatenate([signs[None], self.calibration])
+        scores = (together / _usual_of(together)).max(axis=1)
+        return float((scores >= scores[0]).mean())
 
     def save(self, folder: Path | str) -> None:
         """Write the detector's two files, `gate.safetensors` and `gate.json`."""
@@ -141,11 +172,11 @@ class FaceGate:
 
         self.detector.save(folder)
         yardstick = self.yardstick
-        tensors = {"points": yardstick.canonical.points, "calibration": self.calibration}
+        tensors = {"points": yardstick.canonical.points, "calibration": self.calibration, "hot": self.hot}
         for m, (mean, spread) in enumerate(zip(yardstick.means, yardstick.spreads, strict=True)):
             tensors |= {f"{m}.mean": mean, f"{m}.spread": spread}
         save_file(tensors, Path(folder) / "gate.safetensors")
-        head = {"size": yardstick.canonical.size, "modalities": len(yardstick.means), "hot": self.hot}
+        head = {"size": yardstick.canonical.size, "modalities": len(yardstick.means)}
         (Path(folder) / "gate.json").write_text(json.dumps(head), encoding="utf-8")
 
     @classmethod
@@ -162,7 +193,7 @@ class FaceGate:
             means, spreads = (
                 tuple(t[f"{m}.{part}"] for m in range(head["modalities"])) for part in ("mean", "spread")
             )
-            calibration, hot = t["calibration"], float(head["hot"])
+            calibration, hot = t["calibration"], t["hot"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelUnavailable(f"{folder}: not a fitted anomaly gate ({error}); fit it again") from error
         return cls(Yardstick(canonical, means, spreads), Detector.load(folder), calibration, hot)
@@ -173,10 +204,12 @@ def _judged(track: FaceTrack) -> Int[ndarray, "n"]:
     return np.flatnonzero(np.isfinite(track.landmarks).all(axis=(1, 2)))
 
 
-def _features(canonical: Canonical, frames: ndarray, track: FaceTrack) -> tuple[ndarray, ndarray]:
+def _features(
+    canonical: Canonical, frames: ndarray, track: FaceTrack, source: Picture | None = None
+) -> tuple[ndarray, ...]:
     rows = _judged(track)
     landmarks = track.landmarks[rows]
-    return pixel_features(frames[rows], landmarks, canonical), mesh_features(landmarks, canonical)
+    return face_features(frames[rows], landmarks, source or (frames[rows[0]], landmarks[0]), canonical)
 
 
 def _statistics(clips: Sequence[Float32[ndarray, "T N D"]], on_face: ndarray) -> tuple[ndarray, ndarray]:
@@ -197,13 +230,20 @@ def _moments(part: Float32[ndarray, "T N D"]) -> tuple[ndarray, ndarray]:
     return part.mean(axis=0), np.sqrt(part.var(axis=0) + np.square(SPREAD_FLOOR * whole) + 1e-8)
 
 
-def _clip_score(frames: Float32[ndarray, "n"]) -> float:
-    return float(np.quantile(frames, QUANTILE))
+def _of_clip(signs: Float32[ndarray, "T S"]) -> Float32[ndarray, "S"]:
+    return np.asarray(np.quantile(signs, QUANTILE, axis=0), np.float32)
 
 
-def _strangeness(scores: Scores, on_face: ndarray) -> Float32[ndarray, "T N"]:
-    """Root of s_h s_g of every patch (a distance again), both modalities together; 0 off the face."""
-    return np.asarray(scores.patch.sqrt().sum(dim=0).numpy() * on_face, np.float32)
+def _usual_of(signs: Float32[ndarray, "m S"]) -> Float32[ndarray, "S"]:
+    return np.asarray(np.maximum(np.quantile(signs, USUAL, axis=0), 1e-6), np.float32)
+
+
+def _spots(strange: Float32[ndarray, "M T N"], on_face: ndarray, grid: tuple[int, int]) -> ndarray:
+    """Root mean square over 3 x 3 patches, as far as they lie on the face; at least half of them count."""
+    square = torch.from_numpy(strange).square().reshape(-1, 1, *grid)
+    share = torch.from_numpy(on_face).float().reshape(1, 1, *grid)
+    mean, weight = (torch.nn.functional.avg_pool2d(x, 3, 1, 1) for x in (square, share))
+    return (mean / weight.clamp_min(0.5)).sqrt().reshape(strange.shape).numpy()
 
 
 def _flat(strange: Float32[ndarray, "T N"], grid: tuple[int, int]) -> Float32[ndarray, "T S S"]:

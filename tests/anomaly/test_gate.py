@@ -1,5 +1,7 @@
 """The gate on painted faces: what it must find, what it must say, and what it must survive."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -94,7 +96,8 @@ def test_artefacts_are_found(gate, kind):
         frames, track.landmarks, kind, strength=1.0, seed=1, stranger=other[:, :, ::-1],
         stranger_landmarks=other_track.landmarks,
     )  # fmt: skip
-    found, sound = gate.score(broken, track), gate.score(frames, track)
+    source = (frames[0], track.landmarks[0])
+    found, sound = gate.score(broken, track, source), gate.score(frames, track)
     assert found.score > sound.score
     assert found.p_value == pytest.approx(1 / 21)
     assert sound.p_value > 0.05
@@ -118,24 +121,36 @@ def test_heat_is_where_the_artefact_is(gate):
 
 
 def test_p_value_counts(gate):
-    m = len(gate.calibration)
-    assert gate.p_value(float("inf")) == 1 / (m + 1)
-    assert gate.p_value(-float("inf")) == 1
-    assert gate.p_value(float(gate.calibration[-1])) == 2 / (m + 1)
-    ordered = [gate.p_value(float(s)) for s in gate.calibration]
-    assert ordered == sorted(ordered, reverse=True)
+    m, signs = gate.calibration.shape
+    assert gate.p_value(np.full(signs, np.inf, np.float32)) == pytest.approx(1 / (m + 1))
+    assert gate.p_value(np.full(signs, 1e6, np.float32)) == pytest.approx(1 / (m + 1))
+    assert gate.p_value(np.zeros(signs, np.float32)) == 1
+    growing = [gate.p_value(x * gate.calibration.max(axis=0)) for x in np.linspace(0, 1, 9, dtype=np.float32)]
+    assert growing == sorted(growing, reverse=True)
 
 
 def test_p_values_of_exchangeable_clips_are_uniform():
-    """The conformal promise, on numbers alone: P(p <= a) <= a."""
+    """The conformal promise, on numbers alone: P(p <= a) <= a, whatever the units of the signs."""
     rng = np.random.default_rng(5)
     gate = FaceGate.fit([make_clip(0)], [make_clip(1)])
     hits = []
-    for _ in range(400):
-        scores = rng.normal(size=20).astype(np.float32)
-        fitted = FaceGate(gate.yardstick, gate.detector, np.sort(scores[:19]), 1.0)
-        hits.append(fitted.p_value(float(scores[19])) <= 0.05)
-    assert 0.02 < np.mean(hits) < 0.09
+    for _ in range(600):
+        signs = (rng.gamma(2.0, size=(20, 8)) * np.array([1, 9, 1, 1, 3, 1, 1, 50])).astype(np.float32)
+        hits.append(dataclasses.replace(gate, calibration=signs[:19]).p_value(signs[19]) <= 0.05)
+    assert 0.025 < np.mean(hits) < 0.075
+
+
+def test_the_source_is_what_a_clip_is_compared_with(gate):
+    """A clip that is wrong from its first frame on is seen against its source, and not against itself."""
+    frames, track = make_clip(51, 51)
+    broken = frames.copy()
+    for t in range(len(frames)):
+        one = inject(frames[t : t + 1], track.landmarks[t : t + 1], "swap", seed=3)
+        broken[t] = one[0]
+    alone = gate.score(broken, track)
+    beside = gate.score(broken, track, (frames[0], track.landmarks[0]))
+    assert beside.score > 1.5 * alone.score
+    assert beside.p_value == pytest.approx(1 / 21)
 
 
 def test_frames_without_a_face(gate):
