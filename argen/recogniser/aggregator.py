@@ -53,15 +53,18 @@ class Aggregator(nn.Module):
 
     def forward(
         self,
+        tokens: Float[Tensor, "B T D"],
         frames: Float[Tensor, "B T D"],
         concepts: Float[Tensor, "20 D"],
         without: Bool[Tensor, "20"] | None = None,
     ) -> Aggregate:
-        """Second logits; `without` leaves concepts out, as if their evidence were none."""
+        """Second logits. `tokens` are the frames before the temporal encoder, which say what each shows, and
+        `frames` after it. `without` leaves concepts out, as if their evidence were none.
+        """
         memory = functional.normalize(
             functional.normalize(self.project(concepts), dim=-1) + self.offsets, dim=-1
         )
-        cosines = functional.normalize(self.look(frames), dim=-1) @ memory.T
+        cosines = functional.normalize(self.look(tokens), dim=-1) @ memory.T
         by_frame = self.warmth.exp() * cosines - self.threshold
         evidence = torch.logsumexp(SHARP * by_frame, dim=1) / SHARP
         shown = evidence.sigmoid()

@@ -76,13 +76,16 @@ class PromptCluster(nn.Module):
     def align(
         self,
         summary: Float[Tensor, "B D"],
-        frames: Float[Tensor, "B T D"],
+        tokens: Float[Tensor, "B T D"],
         banks: Sequence[Float[Tensor, "C _ M D"]],
     ) -> Alignment:
-        """Logits of every level from the temporal encoder's output."""
-        clip, phases, windows = self.membership(frames)
-        salience = (windows @ self.salience(frames)).softmax(dim=1)  # B G 1
-        pooled = (clip @ frames + summary[:, None], phases @ frames, windows @ frames)
+        """Logits of every level: the clip from the temporal encoder's summary, the finer levels from the
+        primed tokens themselves, so that what a window shows is its own and the levels err differently.
+        """
+        seen = self.norm(tokens)
+        clip, phases, windows = self.membership(seen)
+        salience = (windows @ self.salience(seen)).softmax(dim=1)  # B G 1
+        pooled = (clip @ seen + summary[:, None], phases @ seen, windows @ seen)
         weights = (None, None, salience)
         logits, shares = [], []
         for level, (bank, group, weight) in enumerate(zip(banks, pooled, weights, strict=True)):

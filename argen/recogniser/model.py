@@ -78,9 +78,9 @@ class Recogniser(nn.Module):
         summary, frames = self.temporal(tokens)
         alignment = aggregate = None
         if self.cluster is not None and banks is not None:
-            alignment = self.cluster.align(summary, frames, banks)
+            alignment = self.cluster.align(summary, tokens, banks)
         if self.aggregator is not None:
-            aggregate = self.aggregator(frames, concepts, without)
+            aggregate = self.aggregator(tokens, frames, concepts, without)
         return Outputs(self.fuse(alignment, aggregate), alignment, aggregate)
 
     def fuse(self, alignment: Alignment | None, aggregate: Aggregate | None) -> Float[Tensor, "B C"]:

@@ -42,7 +42,7 @@ class Settings:
     prompts: int = 4  # a node of the cluster
     latents: int = 8  # concept queries of the aggregator
     level_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)  # alignment: clip, phases, windows
-    concept_weight: float = 1.0  # of the loss that ties the aggregator's concepts to the class's Action Units
+    concept_weight: float = 3.0  # of the loss that ties the aggregator's concepts to the class's Action Units
     fusion: float = 0.5  # share of the prompts' logits in the sum of both streams
     steps: int = 300  # schedule in steps: synthetic clips must not buy a longer training
     batch: int = 32  # clips
