@@ -243,6 +243,7 @@ class Tuner:
                 self._check_ratio(terms.ratio, meter)
             with meter.gradient_of_step(action.law.index, self.weights):
                 torch.autograd.backward(terms.loss.sum() / (clips * len(trajectory.actions)))
+            meter.add("loss", float(terms.loss.detach().mean()))
             meter.add("kl", float(terms.kl.mean()))
             meter.add("clip_fraction", float(terms.clipped.mean()))
             if moment.reference is not None:
