@@ -108,7 +108,9 @@ def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case],
     for subject in subjects[::-1]:
         if len(kept) + 1 < len(subjects) and sum(name in kept for name, _ in cases) < held_out:
             kept.add(subject)
-    judged = [case for subject, case in cases if subject in kept][:held_out]
+    judged = [case for subject, case in cases if subject in kept]
+    count = min(held_out, len(judged))
+    judged = [judged[i * len(judged) // count] for i in range(count)]  # jobs come by label: some of each
     tried = [case for subject, case in cases if subject not in kept]
     return tried, judged or tried[:held_out]
 
