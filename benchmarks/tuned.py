@@ -63,17 +63,21 @@ class Marks:
 
 def measure(quick: bool) -> Iterator[Figure]:
     """All figures of issue 4 about the embedded checkpoint."""
-    tuned = adapters(quick)
+    people, fewer = (2, FEWER[:1]) if quick else (20, FEWER)
+    yield from compare(adapters(quick), people, fewer)
+
+
+def compare(tuned: Sequence[Tuned], people: int, fewer: Sequence[int]) -> Iterator[Figure]:
+    """Some adapters against the untuned model, on every emotion `people` times."""
     targets = [
         shoot("evaluation", 50_000 + 7 * person + i, emotion, "neutral", 0.4)
-        for person in range(2 if quick else 20)
+        for person in range(people)
         for i, emotion in enumerate(BASIC)
     ]
     judge = Judge()
     real = marks([judge(target.frames) for target in targets], targets)
     pipe = load_embedded()
     untuned = clips_judged(pipe, judge, targets, STEPS, GUIDANCE)
-    fewer = FEWER[:1] if quick else FEWER
     plain = {steps: clips_judged(pipe, judge, targets, steps, GUIDANCE) for steps in fewer}
     after: list[Marks] = []
     short: dict[int, list[Marks]] = {steps: [] for steps in fewer}
