@@ -49,7 +49,7 @@ def sweep_svg(points: Sequence[tuple[float, Estimate, tuple[float, ...]]]) -> st
 
     parts = []
     for tick in _ticks(low, high):
-        _, y = place(0, tick)
+        _, y = place(0.0, tick)
         parts.append(f'<line class="grid" x1="{left}" x2="{left + wide}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * tick:.0f}</text>')
     line = " ".join("{:.1f},{:.1f}".format(*place(share, score.value)) for share, score, _ in points)

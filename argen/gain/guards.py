@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,3 @@ def tuning_of(adapter: Path | None) -> dict[str, Any]:
         "tune", {}
     )
     return tune
-
-
-def people_of(clips: Iterable[Clip]) -> int:
-    """How many subjects."""
-    return len({clip.subject for clip in clips})

@@ -14,13 +14,13 @@ import numpy as np
 from argen.dataset.clip import Clip
 from argen.dataset.video import read_frames
 from argen.errors import JobError
-from argen.gain.arms import Arm
+from argen.gain.arms import Arm, arms_of, why_not
 from argen.gain.charts import Row, forest_svg, sweep_svg
 from argen.gain.findings import ArmFindings, Findings, figures
 from argen.gain.folder import Experiment, read_json
 from argen.gain.guards import check_adapter
 from argen.gain.pools import is_made, read_records
-from argen.gain.settings import REAL
+from argen.gain.settings import REAL, GainSettings
 from argen.gain.verdict import RULE
 from argen.gain.worlds import read_world
 from argen.manifest import Record
@@ -63,7 +63,7 @@ def write_gain_report(experiment: Experiment, found: Findings) -> Path:
         figures=list(figures(found)),
         forest=forest_svg([_row(one) for one in found.arms if "@" not in one.arm.name]),
         sweep=sweep_svg(points) if len(points) > 1 else "",
-        swept=next((one.arm.title for _, one in reversed(swept) if one), ""),
+        swept=swept_title(gain),
         rule=RULE,
         gain=gain,
         have=dataset.counts("train"),
@@ -78,6 +78,12 @@ def write_gain_report(experiment: Experiment, found: Findings) -> Path:
     path = experiment.out / "report.html"
     write_atomically(path, page)
     return path
+
+
+def swept_title(gain: GainSettings) -> str:
+    """The arm of the sweep as the report calls it; empty where none can be run."""
+    arms = arms_of(gain)
+    return next((arms[name].title for name in gain.sweep.arms if why_not(arms[name], gain) is None), "")
 
 
 def _row(one: ArmFindings) -> Row:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from argen.dataset.clip import Clip, Dataset
@@ -133,8 +132,3 @@ def _draw_real(
         if len(there) < count:
             short[label] = count - len(there)
     return tuple(clips), short
-
-
-def same_test(folders: Sequence[Path]) -> set[str]:
-    """Digests of the test clips of finished runs: one, if they can be compared."""
-    return {str(read_json(folder / "result.json")["test_clips"]) for folder in folders}

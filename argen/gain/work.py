@@ -24,7 +24,7 @@ from argen.gain.folder import Experiment, Run, begin
 from argen.gain.pools import is_made, make_pool, pool_folder, pool_recipe
 from argen.gain.runs import describe, do_run, runs_of
 from argen.gain.settings import REAL, GainRecipe
-from argen.gain.worlds import make_extra, make_world, read_world
+from argen.gain.worlds import has_world, make_extra, make_world, read_world
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -44,7 +44,7 @@ def units_of(experiment: Experiment, arms: Mapping[str, Arm], seeds: Sequence[in
     """What some arms and seeds take, in order: the world, what is drawn and generated, the runs."""
     runnable = {name: arm for name, arm in arms.items() if why_not(arm, experiment.gain) is None}
     whole = list(every_arm(experiment.gain).values())  # a pool serves all arms, whoever asks for it first
-    units = [Unit("world", experiment.world.is_dir, partial(make_world, experiment))]
+    units = [Unit("world", partial(has_world, experiment), partial(make_world, experiment))]
     pools = dict.fromkeys(arm.pool for arm in runnable.values() if arm.adds)
     for pool in pools:
         if pool == REAL:

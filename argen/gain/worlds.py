@@ -28,6 +28,14 @@ def make_world(experiment: Experiment) -> None:
     _draw(experiment.world, world, world.profile, world.seed, **size)
 
 
+def has_world(experiment: Experiment) -> bool:
+    """Whether the world is there; one that was drawn with other settings is refused. Raises UsageError."""
+    world, note = experiment.gain.world, experiment.out / "world.json"
+    if world.data is None and note.is_file():
+        begin(note, world.model_dump(mode="json"), str(experiment.world))
+    return experiment.world.is_dir()
+
+
 def make_extra(experiment: Experiment, arms: Iterable[Arm]) -> None:
     """Draw the ceiling's clips: the same classes and dials, other people."""
     world, wanted = experiment.gain.world, extra_wanted(read_world(experiment), arms)

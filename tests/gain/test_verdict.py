@@ -1,0 +1,68 @@
+"""The rule, word by word; above all that it says no."""
+
+from dataclasses import replace
+
+import pytest
+
+from argen.gain.statistics import Estimate
+from argen.gain.verdict import RULE, Evidence, judge
+
+GOOD = Evidence(
+    candidate="gated",
+    seeds=5,
+    planned_seeds=5,
+    missing=(),
+    room=Estimate(0.10, 0.06, 0.14),
+    gain=Estimate(0.06, 0.03, 0.09),
+    closed=Estimate(0.6, 0.3, 0.9),
+    over={"oversampling": Estimate(0.03, 0.01, 0.05), "ldam": Estimate(0.02, 0.001, 0.05)},
+    war_cost=Estimate(0.01, -0.01, 0.02),
+)
+
+
+def test_all_conditions_at_once_are_a_yes():
+    verdict = judge(GOOD)
+    assert (verdict.word, verdict.provisional) == ("yes", False)
+    assert "60%" in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "said"),
+    [
+        ({"room": Estimate(0.02, -0.01, 0.05)}, "undecided", "Not even real clips"),
+        ({"gain": Estimate(0.02, -0.01, 0.05)}, "no", "No gain was shown"),
+        ({"gain": Estimate(0.02, 0.0, 0.05)}, "no", "No gain was shown"),
+        ({"gain": Estimate(-0.05, -0.09, -0.01)}, "harmful", "worse"),
+        ({"closed": Estimate(0.49, 0.3, 0.9)}, "partly", "closes 49%"),
+        ({"over": {"ldam": Estimate(0.02, -0.001, 0.05)}}, "partly", "not shown to beat ldam"),
+        ({"over": {}}, "partly", "nothing that needs no generator"),
+        ({"war_cost": Estimate(0.011, 0.0, 0.02)}, "partly", "one point is allowed"),
+        ({"war_cost": None}, "partly", "WAR"),
+        ({"gain": None}, "undecided", "has not been run"),
+        ({"closed": Estimate(float("nan"), 0.0, 0.0)}, "partly", "half is asked"),
+    ],
+)
+def test_one_failing_condition_takes_the_yes_away(change, word, said):
+    verdict = judge(replace(GOOD, **change))
+    assert verdict.word == word
+    assert said in verdict.text
+
+
+def test_a_gain_that_fails_in_everything_says_everything():
+    margin = {"oversampling": Estimate(0.0, -1.0, 1.0), "logit_adjustment": Estimate(0.0, -1.0, 1.0)}
+    poor = replace(GOOD, closed=Estimate(0.1, 0.0, 1.0), over=margin, war_cost=Estimate(0.5, 0.0, 1.0))
+    text = judge(poor).text
+    assert all(word in text for word in ("10%", "oversampling", "logit adjustment", "WAR"))
+
+
+@pytest.mark.parametrize("change", [{"seeds": 3}, {"missing": ("ldam",)}])
+def test_what_is_missing_makes_any_word_provisional(change):
+    verdict = judge(replace(GOOD, **change))
+    assert verdict.provisional
+    assert verdict.text.startswith("Provisional")
+
+
+def test_the_rule_is_told_whole():
+    assert len(RULE) == 7
+    for word in ("Undecided", "Harmful", "No,", "Partly", "Yes", "Provisional"):
+        assert any(line.startswith(word) for line in RULE)
