@@ -35,7 +35,7 @@ from benchmarks.figures import Figure, main
 
 WORLD_SEED, SCALE, TEST = 7, 0.1, 100
 SEEDS = (0, 1, 2, 3, 4)
-SETTINGS = Settings(loss="logit_adjustment", validation=0.0, checkpoint_every=10_000, device="cpu")
+SETTINGS = Settings(loss="logit_adjustment", batch=16, validation=0.0, checkpoint_every=10_000, device="cpu")
 RIVALS = {"baseline": "baseline", "prompt_only": "prompts", "aggregator_only": "aggregator"}
 PAIRS = 12  # of timed steps, with and without the cache
 
