@@ -34,7 +34,10 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("streams", ["both", "prompts", "aggregator", "baseline"])
+@pytest.mark.parametrize(
+    "streams",
+    ["both", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prompts", "aggregator", "baseline"))],
+)
 def test_every_form_learns_which_way_the_bar_moves(tmp_path, train_clips, test_clips, cache, streams):
     settings = replace(SMALL, streams=streams, steps=50, rate=3e-3, tower_rate=3e-3)
     losses: list[float] = []
