@@ -40,7 +40,8 @@ FERV_LABELS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"
 
 
 def ferv39k(root: Path, per_class: int = 10, scenes: tuple[str, ...] = ("Action", "DailyLife")) -> Path:
-    train, test = [], []
+    train: list[str] = []
+    test: list[str] = []
     for scene in scenes:
         for label in FERV_LABELS:
             for i in range(per_class):
