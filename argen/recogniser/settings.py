@@ -18,6 +18,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "loss": ("cross_entropy", "focal", "ldam_drw", "logit_adjustment"),
     "augment": ("none", "classic"),
     "precision": ("float32", "bfloat16"),
+    "device": ("auto", "cpu"),
 }
 SMALL: Final = "small"
 
@@ -65,7 +66,7 @@ class Settings:
     evaluate_every: int = 0  # steps between looks at validation; 0: at the end only
     checkpoint_every: int = 100  # steps
     precision: str = "float32"
-    device: str = "auto"
+    device: str = "auto"  # what accelerate finds; CUDA_VISIBLE_DEVICES chooses among several
     seed: int = 0
 
     def __post_init__(self) -> None:

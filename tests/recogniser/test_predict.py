@@ -12,8 +12,9 @@ from PIL import Image
 
 from argen.cli import main
 from argen.errors import DatasetError, ModelUnavailable, UnreadableClip
-from argen.recogniser.checkpoint import load_trained
+from argen.recogniser.checkpoint import Trained, load_trained
 from argen.recogniser.explain import draw, explain
+from argen.recogniser.model import Recogniser
 from argen.recogniser.predict import Predictions, predict
 from argen.recogniser.training import train
 from tests.recogniser.conftest import CLASSES, SMALL, make_clips, paint
@@ -96,6 +97,19 @@ def test_an_explanation_adds_up_and_its_picture_is_drawn(checkpoint, test_clips,
     picture = Image.open(draw(found, tmp_path / "deep" / "x.png"))
     assert picture.width >= 760
     assert len(np.unique(np.asarray(picture))) > 10
+
+
+def test_the_baseline_has_frames_to_explain_and_no_parts(test_clips, cache, tmp_path):
+    settings = replace(SMALL, streams="baseline")
+    found = explain(
+        Trained(Recogniser(settings, CLASSES).eval(), settings, CLASSES, frozenset(), {}),
+        test_clips[0],
+        cache,
+    )
+    assert not found.parts
+    assert not found.concepts
+    assert np.abs(found.frames).max() > 0
+    assert draw(found, tmp_path / "x.png").is_file()
 
 
 def test_a_frame_that_is_as_its_neighbour_counts_for_nothing(checkpoint, test_clips, cache, tmp_path):
