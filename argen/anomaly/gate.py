@@ -3,9 +3,10 @@
 Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are how its pixels
 differ from the source's and from the frame before, and how its mesh moves (`face_features.py`; clips should
 be of one frame rate). Every modality gives a clip two signs: its face on average, and its worst spot of an
-eye's size. A clip's score is the largest of its signs, each in units of what real clips show. The p-value is
-conformal: the share of real calibration clips at least as strange, the clip itself counted among them; from m
-clips it can't fall below 1 / (m + 1): rejecting at 5 % takes 19.
+eye's size, each spot in units of what real clips show there. A clip's score is the largest of its signs, each
+again in units of what real clips show. The p-value is conformal: the share of real calibration clips at least
+as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 %
+takes 19.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int, UInt8
 from numpy import ndarray
+from torch import Tensor
 
 from argen.anomaly.canonical import Canonical
 from argen.anomaly.detector import Detector
@@ -35,7 +37,8 @@ QUANTILE: Final = 0.9  # of the frames' scores: a break in a tenth of a clip is 
 SETTINGS: Final = CifSettings(K=6, quota="size", ratio=1e-4)  # one prototype a face part: see Yardstick
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
 TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
-USUAL: Final = 0.8  # quantile of real clips' signs that counts as 1
+USUAL: Final = 0.8  # quantile of what real clips show that counts as 1
+CALM: Final = 0.5  # share of a face's median spot that every spot is granted
 
 Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
 
@@ -85,13 +88,43 @@ class Yardstick:
 
 
 @dataclass(frozen=True)
+class Units:
+    """What real clips usually show: at every spot, and as the largest of their spots."""
+
+    spot: Float32[ndarray, "M P"]
+    sign: Float32[ndarray, "S"]
+
+    @classmethod
+    def of(cls, shown: Float32[ndarray, "m M P"]) -> Units:
+        """From real clips; a symmetric function of them."""
+        spot = np.quantile(shown, USUAL, axis=0)
+        calm = CALM * np.median(spot[:, 1:], axis=1, keepdims=True)
+        spot[:, 1:] = np.maximum(spot[:, 1:], calm)
+        draft = cls(np.maximum(spot, 1e-6).astype(np.float32), np.ones(1, np.float32))
+        sign = np.maximum(np.quantile(draft._signs(shown), USUAL, axis=0), 1e-6)
+        return cls(draft.spot, sign.astype(np.float32))
+
+    def __call__(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n"]:
+        """The largest sign of each."""
+        return np.asarray((self._signs(shown) / self.sign).max(axis=1), np.float32)
+
+    def spots(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n Q"]:
+        """Each spot's largest over the modalities."""
+        spots = (shown / self.spot)[:, :, 1:] / self.sign[len(self.spot) :, None]
+        return np.asarray(spots.max(axis=1), np.float32)
+
+    def _signs(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n S"]:
+        scaled = shown / self.spot
+        return np.concatenate([scaled[:, :, 0], scaled[:, :, 1:].max(axis=2)], axis=1)
+
+
+@dataclass(frozen=True)
 class FaceGate:
-    """A fitted gate. `calibration` holds the signs of the real clips that p-values are counted against."""
+    """A fitted gate. `calibration` is what the real clips show that p-values are counted against."""
 
     yardstick: Yardstick
     detector: Detector
-    calibration: Float32[ndarray, "m S"]
-    hot: Float32[ndarray, "M"]  # each modality's patch score that heat maps show as 1
+    calibration: Float32[ndarray, "m M P"]  # a modality's mean over the face, then its spots
 
     @classmethod
     def fit(
@@ -110,11 +143,8 @@ class FaceGate:
             )
         yardstick = Yardstick.of(usable)
         detector = Detector.fit(concatenate([yardstick(*clip) for clip in usable]), settings, SIZE // PATCH)
-        draft = cls(yardstick, detector, np.zeros((1, 1), np.float32), np.ones(1, np.float32))
-        judged = [draft._strange(*clip) for clip in others]
-        signs = np.stack([_of_clip(draft._signs(strange)) for strange in judged])
-        hot = np.stack([strange.max(axis=(1, 2)) for strange in judged]).max(axis=0)
-        return cls(yardstick, detector, signs, hot)
+        draft = cls(yardstick, detector, np.zeros((1, 1, 1), np.float32))
+        return cls(yardstick, detector, np.stack([_of_clip(draft._shown(*clip)) for clip in others]))
 
     def score(
         self, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack, source: Picture | None = None
@@ -127,44 +157,41 @@ class FaceGate:
         heat = np.zeros(frames.shape[:3], np.float32)
         each = np.full(len(frames), np.nan, np.float32)
         if len(rows) < 2:
-            return FaceAnomaly(float("inf"), self.p_value(np.inf * self._usual), heat, each)
-        strange = self._strange(frames, track, source)
-        signs = self._signs(strange)
-        each[rows] = (signs / self._usual).max(axis=1)
-        found = _of_clip(signs)
-        hottest = (strange / self.hot[:, None, None]).max(axis=0)
-        flat = np.clip(_flat(hottest, self.detector.grid), 0, 1)
+            return FaceAnomaly(float("inf"), 1 / (1 + len(self.calibration)), heat, each)
+        shown, units = self._shown(frames, track, source), Units.of(self.calibration)
+        each[rows] = units(shown)
+        found = _of_clip(shown)
+        spots = units.spots(shown) / units(self.calibration).max()
+        flat = np.clip(self._flat(spots), 0, 1).astype(np.float32)
         heat[rows] = self.yardstick.canonical.rewrap(flat, track.landmarks[rows], frames.shape[1:3])
-        return FaceAnomaly(float((found / self._usual).max()), self.p_value(found), heat, each)
+        return FaceAnomaly(float(units(found[None])[0]), self.p_value(found), heat, each)
 
-    @property
-    def _usual(self) -> Float32[ndarray, "S"]:
-        return _usual_of(self.calibration)
-
-    def _strange(
-        self, frames: ndarray, track: FaceTrack, source: Picture | None = None
-    ) -> Float32[ndarray, "M T N"]:
-        """Root of s_h s_g (a distance again) of every patch in every modality; 0 off the face."""
-        patch = self.detector.score(self.yardstick(frames, track, source)).patch
-        return np.asarray(patch.sqrt().numpy() * face_patches(self.yardstick.canonical), np.float32)
-
-    def _signs(self, strange: Float32[ndarray, "M T N"]) -> Float32[ndarray, "T S"]:
-        """Of each frame, for every modality: its face on average, and its worst 3 x 3 patches."""
-        on_face = face_patches(self.yardstick.canonical)
-        spots = _spots(strange, on_face, self.detector.grid)
-        whole = strange[:, :, on_face].mean(axis=2)
-        return np.asarray(np.concatenate([whole, spots[:, :, on_face].max(axis=2)]).T, np.float32)
-
-    def p_value(self, signs: Float32[ndarray, "S"]) -> float:
+    def p_value(self, shown: Float32[ndarray, "M P"]) -> float:
         """Share of real clips at least as strange as this one, itself counted: from 1 / (m + 1) to 1.
 
-        It is one of them also in the units of the signs, so that it and they are exchangeable exactly.
+        It is one of them also where units are taken, so that it and they are exchangeable exactly.
         """
-        if not np.isfinite(signs).all():
-            return 1 / (1 + len(self.calibration))
-        together = np.concatenate([signs[None], self.calibration])
-        scores = (together / _usual_of(together)).max(axis=1)
+        together = np.concatenate([shown[None], self.calibration])
+        scores = Units.of(together)(together)
         return float((scores >= scores[0]).mean())
+
+    def _shown(
+        self, frames: ndarray, track: FaceTrack, source: Picture | None = None
+    ) -> Float32[ndarray, "T M P"]:
+        """Of each frame and modality: root of s_h s_g, a distance again, over the face and at its spots."""
+        on_face, grid = face_patches(self.yardstick.canonical), self.detector.grid
+        patch = self.detector.score(self.yardstick(frames, track, source)).patch.sqrt()
+        patch = patch * torch.from_numpy(on_face)
+        spots = _spots(patch.transpose(0, 1), on_face, grid)[..., on_face]
+        whole = patch[..., torch.from_numpy(on_face)].mean(dim=2).T[..., None]
+        return np.asarray(np.concatenate([whole.numpy(), spots], axis=2), np.float32)
+
+    def _flat(self, spots: Float32[ndarray, "T P"]) -> Float32[ndarray, "T S S"]:
+        """Spots as pixels of the flat face."""
+        on_face = face_patches(self.yardstick.canonical)
+        whole = np.zeros((len(spots), len(on_face)), np.float32)
+        whole[:, on_face] = spots
+        return np.asarray(upsample(torch.from_numpy(whole), self.detector.grid, SIZE).numpy(), np.float32)
 
     def save(self, folder: Path | str) -> None:
         """Write the detector's two files, `gate.safetensors` and `gate.json`."""
@@ -172,7 +199,7 @@ class FaceGate:
 
         self.detector.save(folder)
         yardstick = self.yardstick
-        tensors = {"points": yardstick.canonical.points, "calibration": self.calibration, "hot": self.hot}
+        tensors = {"points": yardstick.canonical.points, "calibration": self.calibration}
         for m, (mean, spread) in enumerate(zip(yardstick.means, yardstick.spreads, strict=True)):
             tensors |= {f"{m}.mean": mean, f"{m}.spread": spread}
         save_file(tensors, Path(folder) / "gate.safetensors")
@@ -193,10 +220,10 @@ class FaceGate:
             means, spreads = (
                 tuple(t[f"{m}.{part}"] for m in range(head["modalities"])) for part in ("mean", "spread")
             )
-            calibration, hot = t["calibration"], t["hot"]
+            calibration = t["calibration"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelUnavailable(f"{folder}: not a fitted anomaly gate ({error}); fit it again") from error
-        return cls(Yardstick(canonical, means, spreads), Detector.load(folder), calibration, hot)
+        return cls(Yardstick(canonical, means, spreads), Detector.load(folder), calibration)
 
 
 def _judged(track: FaceTrack) -> Int[ndarray, "n"]:
@@ -230,21 +257,13 @@ def _moments(part: Float32[ndarray, "T N D"]) -> tuple[ndarray, ndarray]:
     return part.mean(axis=0), np.sqrt(part.var(axis=0) + np.square(SPREAD_FLOOR * whole) + 1e-8)
 
 
-def _of_clip(signs: Float32[ndarray, "T S"]) -> Float32[ndarray, "S"]:
-    return np.asarray(np.quantile(signs, QUANTILE, axis=0), np.float32)
+def _of_clip(frames: Float32[ndarray, "T M P"]) -> Float32[ndarray, "M P"]:
+    return np.asarray(np.quantile(frames, QUANTILE, axis=0), np.float32)
 
 
-def _usual_of(signs: Float32[ndarray, "m S"]) -> Float32[ndarray, "S"]:
-    return np.asarray(np.maximum(np.quantile(signs, USUAL, axis=0), 1e-6), np.float32)
-
-
-def _spots(strange: Float32[ndarray, "M T N"], on_face: ndarray, grid: tuple[int, int]) -> ndarray:
+def _spots(strange: Float32[Tensor, "T M N"], on_face: ndarray, grid: tuple[int, int]) -> ndarray:
     """Root mean square over 3 x 3 patches, as far as they lie on the face; at least half of them count."""
-    square = torch.from_numpy(strange).square().reshape(-1, 1, *grid)
+    square = strange.square().reshape(-1, 1, *grid)
     share = torch.from_numpy(on_face).float().reshape(1, 1, *grid)
     mean, weight = (torch.nn.functional.avg_pool2d(x, 3, 1, 1) for x in (square, share))
-    return (mean / weight.clamp_min(0.5)).sqrt().reshape(strange.shape).numpy()
-
-
-def _flat(strange: Float32[ndarray, "T N"], grid: tuple[int, int]) -> Float32[ndarray, "T S S"]:
-    return np.asarray(upsample(torch.from_numpy(strange), grid, SIZE).numpy(), np.float32)
+    return np.asarray((mean / weight.clamp_min(0.5)).sqrt().reshape(strange.shape).numpy())
