@@ -78,3 +78,14 @@ def test_our_recipes_hold_what_the_comparison_needs(name):
     assert gain.world.test_per_class >= 100
     assert path.read_text(encoding="utf-8").startswith("# Does it help?")
     assert Path(path).suffix == ".yaml"
+
+
+def test_the_quick_form_is_a_part_of_the_full_one():
+    quick, full = (
+        load_recipe(assets.find("configs", f"gain/{name}"), kind=GainRecipe) for name in ("quick", "full")
+    )
+    assert quick.gain.world == full.gain.world
+    assert quick.generate == full.generate
+    assert set(quick.gain.seeds) < set(full.gain.seeds)
+    long = arms_of(full.gain)
+    assert all(long[name].described() == arm.described() for name, arm in arms_of(quick.gain).items())
