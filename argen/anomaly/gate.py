@@ -34,7 +34,9 @@ from argen.face.track import FaceTrack
 
 SIZE: Final = 112  # pixels of the flat face, 14 x 14 patches
 QUANTILE: Final = 0.9  # of the frames' scores: a break in a tenth of a clip is seen
-SETTINGS: Final = CifSettings(K=6, quota="size", ratio=1e-4)  # one prototype a face part: see Yardstick
+SETTINGS: Final = CifSettings(
+    K=6, tau=0.9, quota="size", ratio=1e-4
+)  # one prototype a face part: see Yardstick
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
 TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
 USUAL: Final = 0.8  # quantile of what real clips show that counts as 1
