@@ -25,6 +25,7 @@ from argen.errors import ArgenError, JobError, RecipeError
 from argen.face.track import FaceTrack
 from argen.generate.diffusion import DiffusionGenerator
 from argen.plan import Plan, make_plan
+from argen.tuning.card import use_of
 from argen.tuning.checkpoint import check_recipe
 from argen.tuning.course import Files, follow
 from argen.tuning.scoring import Case, Measure, load_scorer
@@ -163,7 +164,7 @@ def main() -> int:
         print("interrupted; run the same command to go on", file=sys.stderr)
         return 130
     adapter = Files(Path(str(recipe.tune.out))).adapter
-    print(f"{ended}\nadapter: {adapter}\nuse it: argen-augment SRC OUT --set generate.adapter={adapter}")
+    print(f"{ended}\nadapter: {adapter}\nuse it: argen-augment SRC OUT {use_of(adapter, recipe)}")
     return 0
 
 

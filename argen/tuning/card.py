@@ -23,10 +23,11 @@ def write_card(folder: Path, recipe: TuneRecipe, model: Mapping[str, str], stopp
     best = max(trials, key=lambda entry: entry["worth"])
     table = "\n".join(f"| {name} | {_round(trials[0], name)} | {_round(best, name)} |" for name in names)
     tune, noise = recipe.tune, recipe.tune.exploration
+    apart = [name for name in tune.judge if name not in tune.rewards]
     text = f"""# LoRA adapter for {model.get("pipeline", "an image-to-video pipeline")}
 
 Tuned with ARGen against {", ".join(f"{name} (weight {weight:g})" for name, weight in tune.rewards.items())}.
-Judge that was never trained on: {", ".join(tune.judge) or "none, so read the numbers with care"}.
+Judge that was never trained on: {", ".join(apart) or "none, so read the numbers with care"}.
 
 | | |
 |---|---|
@@ -37,6 +38,7 @@ Judge that was never trained on: {", ".join(tune.judge) or "none, so read the nu
 | clips tried | {len(rows) * tune.prompts * tune.num_generations} |
 | rank | {tune.rank} |
 | recipe | {recipe.hash} |
+| made and judged with | guidance {recipe.generate.guidance:g}; {_steps(recipe)} steps |
 
 ![curves](curves.svg)
 
@@ -44,10 +46,19 @@ Judge that was never trained on: {", ".join(tune.judge) or "none, so read the nu
 |---|---|---|
 {table}
 
-Use it: `argen-augment SRC OUT --set generate.adapter={folder / "adapter.safetensors"}`, or
-`pipe.load_lora_weights` where the pipeline has it. Clips made with it are synthetic: say so.
+Use it: `argen-augment SRC OUT {use_of(folder, recipe)}`,
+or `pipe.load_lora_weights` where the pipeline has it. Clips made with it are synthetic: say so.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def use_of(adapter: Path, recipe: TuneRecipe) -> str:
+    """The settings that call an adapter as it was tuned."""
+    return f"--set generate.adapter={adapter} --set generate.guidance={recipe.generate.guidance:g}"
+
+
+def _steps(recipe: TuneRecipe) -> str:
+    return " or ".join(map(str, recipe.tune.steps or (recipe.generate.steps,)))
 
 
 def curves(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
