@@ -56,11 +56,11 @@ def measure(quick: bool) -> Iterator[Figure]:
 
 
 def _trials(pipe: LTXImageToVideoPipeline, judge: Judge, people: int, seeds: int) -> Iterator[Trial]:
-    targets = [
+    targets = [  # none twice: copies among the rendered clips would shrink what counts as near
         shoot("evaluation", 10_000 + 7 * person + i, emotion, "neutral", 0.4)
-        for person in range(people)
+        for person in range(people * seeds)
         for i, emotion in enumerate(BASIC)
-    ] * seeds
+    ]
     captions = [caption_of(target, number) for number, target in enumerate(targets)]
     clips = animate(pipe, [target.frames[0] for target in targets], captions, range(len(targets)))
     for target, clip in zip(targets, clips, strict=True):
