@@ -181,7 +181,7 @@ def test_company_does_not_matter():
 
 
 def test_numbering_of_hyperedges_does_not_matter():
-    detector, tests = Detector.fit(make_patches(2)), make_patches(2, seed=32)
+    detector, tests = Detector.fit(make_patches(2), CifSettings(K=4)), make_patches(2, seed=32)
     order = [2, 0, 3, 1, 4]  # the background stays last
     memories = tuple(renumber(memory, order) for memory in detector.memories)
     torch.testing.assert_close(
