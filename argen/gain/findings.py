@@ -16,6 +16,7 @@ from argen.gain.runs import read_run
 from argen.gain.settings import GainSettings
 from argen.gain.statistics import Estimate, Resamples, Seeds, closed, common, difference, mean_recalls, score
 from argen.gain.verdict import HALF, WAR_POINT, Evidence, Verdict, judge
+from argen.gain.worlds import read_world
 from argen.recogniser.scores import Recall, expected_calibration_error, mcnemar, wilson
 
 BARS: Final = {"closed": f">= {HALF}", "over": "> 0", "war_cost": f"<= {WAR_POINT}"}
@@ -73,7 +74,8 @@ def find(experiment: Experiment) -> Findings:
     classes = every[0]["classes"]
     runs = {name: _read(experiment, arms[name], found, classes) for name, found in results.items()}
     first = next(iter(next(iter(runs.values())).values()))
-    draws = Resamples(first)
+    even = gain.world.data is None  # our worlds' test splits are; WAR is of the world as it is
+    draws = Resamples(first, counts=read_world(experiment).counts("train") if even else None)
     found = tuple(_arm_findings(arms[name], runs, draws, results[name], gain) for name in runs)
     evidence = _evidence(gain, runs, draws)
     sweep = tuple((arm.share if arm.adds else 0.0, arm.name) for arm in sweep_of(gain) if arm.name in runs)

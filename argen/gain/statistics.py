@@ -38,10 +38,21 @@ class Estimate:
 
 
 class Resamples:
-    """Draws of test subjects, the same for every arm. Rows are the clips of the first run."""
+    """Draws of test subjects, the same for every arm. Rows are the clips of the first run.
 
-    def __init__(self, first: Predictions, draws: int = DRAWS, seed: int = 0) -> None:
+    `counts` are clips per class as they naturally occur: what WAR weighs recalls by where the test split was
+    made even. Without them it is the share of right clips.
+    """
+
+    def __init__(
+        self,
+        first: Predictions,
+        draws: int = DRAWS,
+        seed: int = 0,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
         self.first = first
+        self._natural = None if counts is None else np.array([counts[name] for name in first.classes], float)
         truth, classes = first.truth, len(first.classes)
         self._of_class = np.eye(classes)[truth]  # [N, C]
         _, group = np.unique(np.asarray(first.subjects), return_inverse=True)
@@ -69,11 +80,12 @@ class Resamples:
         same = aligned(self.first, run)
         right = self._of_class * (same.said == self.first.truth)[:, None]
         hits = self._weights @ right
-        if metric == "war":
+        if metric == "war" and self._natural is None:
             return np.asarray(hits.sum(axis=1) / self._totals.sum(axis=1), np.float64)
         there = self._totals > 0
         recall = np.divide(hits, self._totals, out=np.zeros_like(hits), where=there)
-        return np.asarray(recall.sum(axis=1) / there.sum(axis=1), np.float64)
+        natural = self._natural if metric == "war" and self._natural is not None else np.ones(hits.shape[1])
+        return np.asarray(recall @ natural / (there @ natural), np.float64)
 
 
 def common(*arms: Seeds) -> list[int]:

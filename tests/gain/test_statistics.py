@@ -85,6 +85,16 @@ def test_rows_in_another_order_are_the_same_run():
     assert difference(draws, {0: first}, {0: first.take(order)}).high == 0
 
 
+def test_war_of_an_even_test_split_is_weighted_by_what_naturally_occurs():
+    runs = arm(0.7, 0)
+    plain, same = Resamples(runs[0]), Resamples(runs[0], counts=dict.fromkeys(CLASSES, 5))
+    assert score(same, runs, "war").value == pytest.approx(score(plain, runs, "war").value)
+    only = Resamples(runs[0], counts={"anger": 1, "disgust": 0, "happy": 0})
+    right, total = mean_recalls(runs)[0]
+    assert score(only, runs, "war").value == pytest.approx(right / total)
+    assert score(only, runs, "uar") == score(plain, runs, "uar")
+
+
 def test_mean_recalls_are_clips_of_one_run():
     rows = mean_recalls(arm(0.7, 0, 1, 2))
     assert rows[:, 1].tolist() == [30, 30, 30]
