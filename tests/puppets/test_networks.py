@@ -82,7 +82,8 @@ def test_nothing_but_scoring_imports_the_judge() -> None:
                 [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
             )
         }
-        assert "argen.puppets.judge" not in names, file
+        scoring = file.relative_to(root).as_posix() == "gain/labels.py"  # measure_gain's last table
+        assert scoring or "argen.puppets.judge" not in names, file
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
