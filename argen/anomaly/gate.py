@@ -241,7 +241,7 @@ def _features(
     return face_features(frames[rows], landmarks, source or (frames[rows[0]], landmarks[0]), canonical)
 
 
-def _statistics(clips: Sequence[Float32[ndarray, "T N D"]], on_face: ndarray) -> tuple[ndarray, ndarray]:
+def _statistics(clips: Sequence[Float32[ndarray, "_ N D"]], on_face: ndarray) -> tuple[ndarray, ndarray]:
     """Mean of every patch's features, and what counts as one deviation of each."""
     whole = np.concatenate(clips)
     apart = clips if len(clips) > 1 else np.array_split(whole, 2)
