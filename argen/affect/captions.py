@@ -24,6 +24,7 @@ __all__ = [
     "Motion",
     "check_caption",
     "describe_units",
+    "level_of",
     "load_prompts",
     "mentioned_units",
     "read_motion",
@@ -114,6 +115,12 @@ def describe_units(units: Float32[ndarray, "20"], prompts: Prompts | None = None
         for i in mentioned_units(units)
     ]
     return ", ".join(words) or "nothing in the face moves much"
+
+
+def level_of(intensity: float, prompts: Prompts | None = None) -> int:
+    """Which of the levels of `captions.yaml` an intensity (0..1) is, 0 the faintest."""
+    grammar = (prompts or load_prompts()).grammar
+    return grammar.levels.index(_level(intensity, grammar))
 
 
 def check_caption(

@@ -104,10 +104,14 @@ def check_emotion(label: str) -> str:
 
 
 def sample_units(
-    label: str, rng: np.random.Generator, difficulty: float = 0.5
+    label: str, rng: np.random.Generator, difficulty: float = 0.5, strength: float | None = None
 ) -> tuple[Float32[ndarray, "20"], Float32[ndarray, "20"]]:
-    """Apex intensities and asymmetry of one showing of an emotion; harder: fainter, more often blended."""
-    strength = rng.uniform(1.0 - 0.75 * np.clip(difficulty, 0, 1), 1.2)
+    """Apex intensities and asymmetry of one showing of an emotion; harder: fainter, more often blended.
+
+    `strength` multiplies the usual intensities; by default it is drawn, up to 1.2, lower when harder.
+    """
+    if strength is None:
+        strength = rng.uniform(1.0 - 0.75 * np.clip(difficulty, 0, 1), 1.2)
     units = _draw(label, rng) * strength
     if rng.random() < 0.35 * difficulty:
         other = _draw(str(rng.choice(NEIGHBOURS[label])), rng)
@@ -141,9 +145,10 @@ def act(
     difficulty: float = 0.5,
     *,
     start: str | None = None,
+    strength: float | None = None,
 ) -> Act:
     """One clip of one emotion, from the state `start` (an emotion, default: a calm face)."""
-    units, lean = sample_units(label, rng, difficulty)
+    units, lean = sample_units(label, rng, difficulty, strength)
     rest = _resting_face(rng, difficulty)
     source = (
         rest if start in {None, "neutral"} else np.maximum(rest, sample_units(str(start), rng, difficulty)[0])

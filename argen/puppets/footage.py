@@ -19,6 +19,10 @@ SIZE = 64
 FPS = 16.0
 LABELS = (*BASIC, *BASIC, "contempt", "anxiety", "helplessness", "disappointment")
 
+# Clips of "embedded" from this number on are evenly faint to extreme: as people act, both are rare.
+EVEN_FROM = 8000
+STRENGTHS = (0.15, 1.6)
+
 # Identities never meet: each use draws its people from a range of its own.
 PEOPLE = {
     "embedded": range(0, 1_000_000),
@@ -66,7 +70,8 @@ def direct(
     if start is None and rng.random() < 0.2:
         start = BASIC[int(rng.integers(len(BASIC)))]
     level = rng.uniform(0.1, 0.7) if difficulty is None else difficulty
-    performed = act(chosen, rng, FRAMES, FPS, level, start=start)
+    strength = rng.uniform(*STRENGTHS) if use == "embedded" and number >= EVEN_FROM else None
+    performed = act(chosen, rng, FRAMES, FPS, level, start=start, strength=strength)
     return Shot(drawn if person is None else person, performed, start, sample_scene(rng))
 
 

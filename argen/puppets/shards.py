@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from argen.affect.captions import Motion
+from argen.affect.captions import Motion, level_of
 from argen.puppets.autoencoder import encode, normalise
 from argen.puppets.footage import shoot
 from argen.puppets.words import caption_of, motion_of, tokenise
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SHARD = 250
+LEAST_KIND = 60  # clips; of fewer, each would come too often
 
 
 def render_shards(folder: Path, use: str, clips: int) -> None:
@@ -60,8 +62,13 @@ class Latents:
 
     @property
     def weights(self) -> Float[Tensor, "N"]:
-        """How often to show each clip: faint ones less, for they teach little; the caption says how faint."""
-        return torch.tensor([0.1 + motion.intensity**2 for motion in self.motions])
+        """How often to show each clip: every label equally at every level that a caption can name."""
+        kinds = [
+            (label, level_of(motion.intensity))
+            for label, motion in zip(self.labels, self.motions, strict=True)
+        ]
+        count = Counter(kinds)
+        return torch.tensor([1 / max(count[kind], LEAST_KIND) for kind in kinds])
 
     def tokens(
         self, rows: Int[Tensor, "B"], tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator

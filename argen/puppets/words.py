@@ -76,7 +76,7 @@ def caption_of(label: str, motion: Motion, rng: np.random.Generator) -> str:
         return describe_units(motion.units, prompts)
     cues = prompts.emotions[label].cues if rng.random() < 0.6 else ()
     caption = write_caption(label, motion, cues, rng, prompts)
-    return caption.split(".")[0] + "." if kind < 0.25 else caption
+    return caption.split(".")[0] + "." if kind < 0.35 else caption
 
 
 def motion_of(
