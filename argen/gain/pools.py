@@ -39,8 +39,8 @@ def pool_recipe(experiment: Experiment, name: str, arms: Iterable[Arm], dataset:
     if not any(arm.gated for arm in takers):
         tree["plan"]["tries"] = ANYHOW
     tree["output"]["dropped"] = True
-    if pool.adapter:
-        tree["generate"]["adapter"] = str(adapter_file(experiment.gain.adapter))
+    if pool.adapter and (file := adapter_file(experiment.gain.adapter)):
+        tree["generate"] |= {"adapter": str(file), **_called_with(file)}
     return load_recipe(settings=_merged(tree, pool.settings))
 
 
@@ -117,6 +117,13 @@ def _clip(folder: Path, record: Record) -> Clip:
         record.licence,
         extra=extra,
     )
+
+
+def _called_with(adapter: Path) -> dict[str, float]:
+    """The guidance that an adapter was tuned with, which its folder remembers."""
+    file = adapter.with_name("recipe.json")
+    generate = read_json(file).get("generate", {}) if file.is_file() else {}
+    return {name: generate[name] for name in ("guidance",) if name in generate}
 
 
 def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
