@@ -247,12 +247,13 @@ class Workshop:
         self, job: Job, source: Source, request: Request, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack
     ) -> Verdict:
         """The gate's verdict on a generated clip."""
-        anomaly = self._face_gate.score(frames, track) if self._face_gate else None
+        picture, landmarks = as_placed(source, frames.shape[1])
+        anomaly = self._face_gate and self._face_gate.score(frames, track, (picture, landmarks))
         verdict = judge(
             frames,
             track,
             request.affect,
-            source=as_placed(source, frames.shape[1]),
+            source=picture,
             person=source.person,
             toward=self._toward[job.label],
             same_person=self._reader.same_person,
@@ -284,11 +285,12 @@ def read_source(path: Path, recipe: Recipe) -> Dataset:
         reader.close()
 
 
-def as_placed(source: Source, size: int) -> UInt8[ndarray, "H W 3"]:
-    """The source as generators cut it, so that sharpness is compared at one scale."""
+def as_placed(source: Source, size: int) -> tuple[UInt8[ndarray, "H W 3"], Float32[ndarray, "478 3"]]:
+    """The source as generators cut it and its landmarks, so that it is compared with a clip at one scale."""
     if not np.isfinite(source.landmarks).all():
-        return source.frame
-    return place(source.frame, source.landmarks, size).frame
+        return source.frame, source.landmarks
+    placed = place(source.frame, source.landmarks, size)
+    return placed.frame, placed.landmarks
 
 
 def around_face(
