@@ -1,8 +1,9 @@
 """Tune an image-to-video model against rewards: accelerate launch pipelines/tune.py --config CONFIG
 
 Reads the recipe, plans jobs from its dataset, and writes a LoRA adapter with its model card and curves. Run
-the same command again to go on where it stopped. One GPU, several (DDP or FSDP2, as `accelerate config`
-says), or a CPU: the adapter is the same up to rounding.
+the same command again to go on where it stopped. One GPU, several (`--multi_gpu`, or FSDP2 as `accelerate
+config` says) or several CPU processes (`ACCELERATE_USE_CPU=true accelerate launch --multi_gpu`): the adapter
+is the same up to rounding.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,18 @@ from numpy import ndarray
 
 from argen.config import load_recipe
 from argen.dataset.read import read_dataset
-from argen.errors import ArgenError, JobError, RecipeError
+from argen.errors import ArgenError, JobError, MissingPackage, RecipeError
 from argen.face.track import FaceTrack
 from argen.generate.diffusion import DiffusionGenerator
 from argen.plan import Plan, make_plan
+from argen.tuning.apart import apart, check_device, measured_by, scorer_with_reader
 from argen.tuning.card import use_of
 from argen.tuning.checkpoint import check_recipe
 from argen.tuning.course import Files, follow
 from argen.tuning.scoring import Case, Measure, load_scorer
 from argen.tuning.settings import TuneRecipe
 from argen.tuning.trainer import Tuner
-from argen.workshop import Source, Workshop, open_workshop
+from argen.workshop import Workshop, open_workshop
 
 log = logging.getLogger("argen.tune")
 
@@ -41,6 +44,7 @@ def tune(recipe: TuneRecipe) -> str:
     data, out = recipe.tune.data, recipe.tune.out
     if data is None or out is None:
         raise RecipeError("tune.data and tune.out: name the folder of clips and the folder of the adapter")
+    check_device(recipe.tune.reward_device)
     accelerator = make_accelerator(recipe, out)
     if accelerator.is_main_process:
         check_recipe(out, recipe.deciding())
@@ -57,17 +61,22 @@ def tune(recipe: TuneRecipe) -> str:
             "same_person": workshop.reader.same_person,
             "most_steps": max(recipe.tune.steps or (recipe.generate.steps,)),
         }
-        scorer = load_scorer(recipe.tune.rewards, recipe.tune.gates, measured_by(workshop), constants)
+        device = recipe.tune.reward_device
+        told = recipe.tune.rewards, recipe.tune.gates
+        here = load_scorer(*told, measured_by(workshop.reader), constants, device)
+        make = partial(scorer_with_reader, recipe.face, *told, constants, device)
         judged = judged_by(recipe, workshop)
         judge = (
             load_scorer(recipe.tune.judge, measure=judged, constants=constants) if recipe.tune.judge else None
         )
         if judge is None:
             log.warning("tune.judge: none, so nothing tells better clips from fooled rewards")
-        tuner = Tuner(
-            generator.pipe, cases, scorer, recipe.tune, seed=recipe.seed, folder=out, accelerator=accelerator
-        )
-        ended = follow(tuner, recipe, held_out, judge, workshop.made_by)
+        with apart(here, make, recipe.tune.reward_processes) as scorer:
+            tuner = Tuner(
+                generator.pipe, cases, scorer, recipe.tune,
+                seed=recipe.seed, folder=out, accelerator=accelerator,
+            )  # fmt: skip
+            ended = follow(tuner, recipe, held_out, judge, workshop.made_by)
     accelerator.end_training()
     return ended
 
@@ -78,6 +87,10 @@ def make_accelerator(recipe: TuneRecipe, out: Path) -> Any:  # noqa: ANN401  acc
 
     tracker = None if recipe.tune.tracker == "none" else recipe.tune.tracker
     accelerator = Accelerator(log_with=tracker, project_dir=out)
+    if tracker and not accelerator.log_with:  # accelerate drops what isn't installed without a word
+        raise MissingPackage(
+            f"tune.tracker: {tracker} is not installed: pip install {tracker}, or set tune.tracker=none"
+        )
     accelerator.init_trackers("argen-tune")
     return accelerator
 
@@ -116,27 +129,18 @@ def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case],
     return tried, judged or tried[:held_out]
 
 
-def measured_by(workshop: Workshop) -> Measure:
-    """The recipe's own reader, told the source's calm face."""
-
-    def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
-        origin: Source = case.columns["origin"]
-        return workshop.measure(frames, origin)
-
-    return measure
-
-
 def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
     """The same clip as `tune.judge` sees it: on real faces with the expressions of networks of its own.
 
     Puppets have a judge of final scores, which nothing that is tuned may ask; here their reader's
     expressions, which none of our rewards reads, stand in.
     """
+    own = measured_by(workshop.reader)
     if workshop.reader.name == "puppet":
-        return measured_by(workshop)
+        return own
     from argen.face.judge import ExpressionJudge
 
-    judge, own = ExpressionJudge(), measured_by(workshop)
+    judge = ExpressionJudge()
 
     def measure(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
         track = own(frames, case)

@@ -20,7 +20,10 @@ from argen.errors import RecipeError
 
 Weights = Mapping[str, Parameter]
 
-FREE = ("tune.iterations", "tune.checkpoint_every", "tune.tracker", "generate.device", "generate.batch")
+FREE = (
+    "tune.iterations", "tune.checkpoint_every", "tune.tracker", "tune.reward_processes", "tune.reward_device",
+    "generate.device", "generate.batch",
+)  # fmt: skip
 """Settings that may change between the parts of a run."""
 
 

@@ -41,6 +41,10 @@ class Meter:
         """One more value of a mean."""
         self._sums[name].append(value)
 
+    def mean(self, name: str) -> float:
+        """Mean of the values so far; 0 without any."""
+        return sum(self._sums[name]) / max(len(self._sums[name]), 1)
+
     def highest(self, name: str, value: float) -> None:
         """One more value of a maximum."""
         self._sums[name] = [max([value, *self._sums[name]])]
@@ -55,13 +59,17 @@ class Meter:
     @contextmanager
     def gradient_of_step(self, index: int, weights: Mapping[str, Parameter]) -> Iterator[None]:
         """Note how much gradient a denoising step adds: steps that shout show the schedule's scaling."""
-        before = {name: None if w.grad is None else w.grad.clone() for name, w in weights.items()}
+        before = {name: weight.grad for name, weight in weights.items()}
+        for weight in weights.values():
+            weight.grad = None
         yield
+        added = [weight.grad for weight in weights.values() if weight.grad is not None]
+        if added:
+            self._squares[index] += float(torch.nn.utils.get_total_norm(added)) ** 2
         for name, weight in weights.items():
             old = before[name]
-            if weight.grad is not None:
-                added = weight.grad if old is None else weight.grad - old
-                self._squares[index] += float(added.square().sum())
+            if old is not None:
+                weight.grad = old if weight.grad is None else old.add_(weight.grad)
 
     def scores(self, scores: Sequence[Scores], advantages: Advantages) -> None:
         """Rewards, gates and groups of the iteration."""

@@ -18,6 +18,13 @@ from argen.tuning.rollout import Pipeline
 Method = Callable[..., Any]
 
 
+def decode_singly(pipe: Pipeline) -> None:
+    """Clips of a batch are decoded one after the other, where the decoder can: its memory is the peak."""
+    for module in pipe.components.values():
+        if hasattr(module, "use_slicing"):
+            module.use_slicing = True
+
+
 class Memory:
     """The latest `size` answers of the text, image and latent encoders of a pipeline."""
 

@@ -149,6 +149,13 @@ def _terms(moment: Moment, loss: Tensor, ratio: Tensor, clipped: Tensor) -> Term
     return Terms(loss, ratio.detach(), clipped.float(), kl)
 
 
+def steered(beta: float, found: float, target: float) -> float:
+    """The weight of the KL after an iteration in which it was `found`: PPO's rule, in smaller steps."""
+    if found > 1.5 * target:
+        return beta * 1.5
+    return beta / 1.5 if found < target / 1.5 else beta
+
+
 PRESETS: Mapping[str, tuple[Noise, int | None, Knobs]] = {
     "ddpo": (Noise("ddim", eta=1.0), None, Knobs(clip=1e-4, normalised=False)),
     "grpo": (Noise("cps", eta=0.7), 2, Knobs()),

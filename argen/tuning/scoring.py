@@ -49,6 +49,10 @@ class Scores:
     motion: Float32[Tensor, "B"]  # mean absolute change from frame to frame, 0..1
 
 
+Pending = Callable[[], Scores]
+"""Scores that may still be in the making; the call waits for them."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Rewards and gates by name, and the reader that measures for all of them."""
@@ -57,6 +61,7 @@ class Scorer:
     gates: Mapping[str, tuple[Reward, float]] = field(default_factory=dict)
     measure: Measure | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)  # same_person, most_steps, ...
+    device: str | None = None  # where rewards get their frames
 
     def __call__(self, frames: Float32[Tensor, "B T 3 H W"], case: Case, steps: int) -> Scores:
         """Score clips of one case, made in `steps` denoising steps.
@@ -64,7 +69,8 @@ class Scorer:
         Raises RecipeError, naming the reward, for one that fails or gives what is not a number a clip.
         """
         count = len(frames)
-        columns = {**self.constants, "frames": frames, "steps": [steps] * count}
+        seen = frames if self.device is None else frames.to(self.device)
+        columns = {**self.constants, "frames": seen, "steps": [steps] * count}
         columns |= {f"{name}s": [value] * count for name, value in case.columns.items()}
         if self.measure is not None:
             columns["tracks"] = [self.measure(clip, case) for clip in as_pictures(frames)]
@@ -75,12 +81,18 @@ class Scorer:
             gated |= ~(values >= least)
         return Scores(found, gated, (frames[:, 1:] - frames[:, :-1]).abs().flatten(1).mean(1).cpu())
 
+    def later(self, frames: Float32[Tensor, "B T 3 H W"], case: Case, steps: int) -> Pending:
+        """The same, for who can wait: what is called for the scores. Here they are made at once."""
+        scores = self(frames, case, steps)
+        return lambda: scores
+
 
 def load_scorer(
     rewards: Mapping[str, float],
     gates: Mapping[str, float] | None = None,
     measure: Measure | None = None,
     constants: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Scorer:
     """The rewards and gates behind their names or files. Raises RecipeError with the names that exist."""
     if not rewards:
@@ -92,6 +104,7 @@ def load_scorer(
         {name: (assets.load_function("rewards", name), least) for name, least in (gates or {}).items()},
         measure,
         dict(constants or {}),
+        device,
     )
 
 

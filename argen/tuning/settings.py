@@ -11,7 +11,7 @@ from argen.config import Recipe, Settings
 from argen.tuning.objective import PRESETS, Knobs
 from argen.tuning.transition import Noise
 
-STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "reference", "updates")
+STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "kl_target", "reference", "updates")
 """What the ddpo preset fixes."""
 
 
@@ -43,7 +43,12 @@ class TuneSettings(Settings):
     max_grad_norm: float = Field(1.0, gt=0, description="norm at which the gradient is cut")
     clip: float | None = Field(None, gt=0, description="of the ratio, in units of the mean log-ratio")
     clip_high: float | None = Field(None, gt=0, description="the same upwards, if it shall differ")
-    beta: float = Field(0.0, ge=0, description="weight of the KL to the untuned model")
+    beta: float = Field(0.0, ge=0, description="weight of the KL to the untuned model, in grpo")
+    kl_target: float | None = Field(
+        None,
+        gt=0,
+        description="KL that beta is steered to, up to 64 times its value either way; empty: it stays",
+    )
     reference: dict[str, int | float] = Field(
         default_factory=dict,
         description="arguments of the call by which the untuned model differs, which beta pulls toward and "
@@ -61,6 +66,12 @@ class TuneSettings(Settings):
     )
     judge: dict[str, float] = Field(
         default_factory=dict, description="held-out rewards -> weight; never trained on"
+    )
+    reward_processes: int = Field(
+        0, ge=0, description="processes beside that score clips while the next are made; 0: none"
+    )
+    reward_device: str | None = Field(
+        None, description="where rewards get their frames, cuda:1; empty: where the clips are made"
     )
     evaluate_every: int = Field(10, ge=1, description="iterations between evaluations of fixed jobs")
     evaluate_jobs: int = Field(8, ge=1, description="jobs held out for them")
@@ -93,6 +104,12 @@ class TuneSettings(Settings):
             raise ValueError(f"the ddpo preset fixes {', '.join(changed)}; leave them out, or use grpo")
         if self.objective in {"grpo", "ddpo"} and self.exploration.eta == 0:
             raise ValueError("a window without noise explores nothing; set eta above 0")
+        if self.beta and self.objective != "grpo":
+            raise ValueError(
+                f"beta: {self.objective} has no KL to the untuned model; use grpo, or leave it out"
+            )
+        if self.kl_target and not self.beta:
+            raise ValueError("kl_target steers beta; set beta above 0 to begin with, or leave it out")
         if self.reference and not self.beta and self.objective != "reflow":
             raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
         if self.window is not None and self.steps and self.window > min(self.steps):

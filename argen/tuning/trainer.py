@@ -32,11 +32,11 @@ from argen.tuning.checkpoint import (
 )
 from argen.tuning.diagnostics import Meter, Report
 from argen.tuning.lora import adapter, inject, put, shard, untuned
-from argen.tuning.memory import Memory
-from argen.tuning.objective import OBJECTIVES, Moment, forward_process
+from argen.tuning.memory import Memory, decode_singly
+from argen.tuning.objective import OBJECTIVES, Moment, forward_process, steered
 from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of
 from argen.tuning.sampling import Draw, draws
-from argen.tuning.scoring import Case, Scorer, Scores
+from argen.tuning.scoring import Case, Pending, Scorer, Scores
 from argen.tuning.settings import TuneSettings
 from argen.tuning.transition import STILL, Step
 
@@ -48,11 +48,11 @@ RATIO_TOLERANCE = {"cpu": 0.0}
 
 @dataclass(frozen=True)
 class Rolled:
-    """One call of the pipeline: its trajectory, the group and job that it belongs to, and what it scored."""
+    """One call of the pipeline: its trajectory, the group and job that it belongs to, and what it scores."""
 
     draw: Draw
     trajectory: Trajectory
-    scores: Scores
+    scores: Pending
 
 
 class Tuner:
@@ -84,6 +84,7 @@ class Tuner:
         self.settings = settings.model_copy(update={"steps": settings.steps or (default,)})
         _warn(self.settings)
         list(draws(self.settings, seed, 0, len(self.cases), world=self.accelerator.num_processes))
+        decode_singly(pipe)
         self.layout = admit(pipe, self.cases[0].call)
         _check_reference(settings, pipe)
         if not self.layout.batches:
@@ -104,6 +105,7 @@ class Tuner:
         self._always = bool(settings.beta) or settings.objective == "reflow" or self.sharded
         self._schedules: dict[int, tuple[Step, ...]] = {}
         self.memory = Memory()
+        self.beta = settings.beta
         self.iteration = 0
         self.notes: dict[str, Any] = {}  # what the caller wants to find again after a resume
         self._resume()
@@ -112,13 +114,16 @@ class Tuner:
         """One iteration: rollouts, scores, advantages, updates."""
         meter = Meter()
         with self.memory.of(self.pipe):
-            with meter.timed("rollout"):
-                rolled = [self._roll(draw) for draw in self._draws()]
-            advantages, mine = self._advantages(rolled)
+            rolled = [self._roll(draw, meter) for draw in self._draws()]
+            with meter.timed("reward"):
+                scores = [item.scores() for item in rolled]
+            advantages, mine = self._advantages(rolled, scores)
             with meter.timed("update"):
                 for update in range(self.settings.updates):
                     self._update(rolled, mine, meter, first=update == 0)
-        meter.scores([item.scores for item in rolled], advantages)
+        meter.scores(scores, advantages)
+        if self.settings.kl_target:
+            self._steer(meter)
         self.iteration += 1
         return meter.report(self.iteration)
 
@@ -134,23 +139,26 @@ class Tuner:
         tensors: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in self.weights.items()}
         tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= optimizer_tensors(self.weights, self.optimizer)
-        state = {"statistics": self.statistics.state(), "notes": self.notes}
+        state = {"statistics": self.statistics.state(), "notes": self.notes, "beta": self.beta}
         save_checkpoint(self.folder, Checkpoint(self.iteration, tensors, state))
 
     def _draws(self) -> Iterator[Draw]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return draws(self.settings, self.seed, self.iteration, len(self.cases), rank=rank, world=world)
 
-    def _roll(self, draw: Draw) -> Rolled:
+    def _roll(self, draw: Draw, meter: Meter) -> Rolled:
         case = self.cases[draw.case]
         call = self.call(case, len(draw.seeds), draw.steps)
-        if self.settings.objective == "reflow":
-            with untuned(self.pipe):
-                made, trajectory = self._record(draw, {**call, **self.settings.reference})
-            trajectory = replace(trajectory, call=call, answers={})
-        else:
-            made, trajectory = self._record(draw, call)
-        return Rolled(draw, self._prepared(draw, trajectory), self.scorer(made.float(), case, draw.steps))
+        with meter.timed("rollout"):
+            if self.settings.objective == "reflow":
+                with untuned(self.pipe):
+                    made, trajectory = self._record(draw, {**call, **self.settings.reference})
+                trajectory = replace(trajectory, call=call, answers={})
+            else:
+                made, trajectory = self._record(draw, call)
+            prepared = self._prepared(draw, trajectory)
+        with meter.timed("reward"):
+            return Rolled(draw, prepared, self.scorer.later(made.float(), case, draw.steps))
 
     def _record(self, draw: Draw, call: Mapping[str, Any]) -> tuple[Tensor, Trajectory]:
         noise, window = self.settings.exploration, draw.window
@@ -178,14 +186,16 @@ class Tuner:
         indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
         return forward_process(trajectory, clean, steps, indices, draw.explore[0])
 
-    def _advantages(self, rolled: Sequence[Rolled]) -> tuple[Advantages, Float32[Tensor, "B"]]:
+    def _advantages(
+        self, rolled: Sequence[Rolled], scores: Sequence[Scores]
+    ) -> tuple[Advantages, Float32[Tensor, "B"]]:
         """Of the whole batch over all processes, and this process's own share."""
         group = torch.cat([torch.full((len(item.draw.seeds),), item.draw.group) for item in rolled])
         case = torch.cat([torch.full((len(item.draw.seeds),), item.draw.case) for item in rolled])
         group, case = self._gather(group), self._gather(case)
-        gated = self._gather(torch.cat([item.scores.gated for item in rolled]))
+        gated = self._gather(torch.cat([item.gated for item in scores]))
         rewards = {
-            name: self._gather(torch.cat([item.scores.rewards[name] for item in rolled]))
+            name: self._gather(torch.cat([item.rewards[name] for item in scores]))
             for name in self.scorer.rewards
         }
         found = group_relative(rewards, self.settings.rewards, group, gated)
@@ -231,6 +241,7 @@ class Tuner:
         references = self._references(trajectory) if self.settings.beta else {}
         clips = self.settings.prompts * self.settings.num_generations
         objective = OBJECTIVES[self.settings.objective]
+        knobs = replace(self.settings.knobs, beta=self.beta)
 
         def on_action(action: Action, centre: Float32[Tensor, "b ..."]) -> None:
             if not centre.requires_grad:
@@ -238,7 +249,7 @@ class Tuner:
                     "tune.model: the pipeline stops gradients in its call, so it can't be tuned"
                 )
             moment = Moment(action, centre, advantage, self.layout, references.get(action.law.index))
-            terms = objective(moment, self.settings.knobs)
+            terms = objective(moment, knobs)
             if first:
                 self._check_ratio(terms.ratio, meter)
             with meter.gradient_of_step(action.law.index, self.weights):
@@ -273,6 +284,13 @@ class Tuner:
             )
         return found
 
+    def _steer(self, meter: Meter) -> None:
+        """Set the weight of the KL for the next iteration; the same on every process."""
+        meter.add("beta", self.beta)
+        found = float(self._gather(torch.tensor([meter.mean("kl_to_reference")])).mean())
+        wanted = steered(self.beta, found, self.settings.kl_target or 0.0)
+        self.beta = min(max(wanted, self.settings.beta / 64), self.settings.beta * 64)
+
     def _gather(self, values: Tensor) -> Tensor:
         if self.accelerator.num_processes == 1:
             return values
@@ -298,6 +316,7 @@ class Tuner:
         restore_optimizer(self.weights, self.optimizer, checkpoint.tensors)
         self.statistics.restore(checkpoint.state["statistics"])
         self.notes = dict(checkpoint.state["notes"])
+        self.beta = float(checkpoint.state.get("beta", self.beta))
         self.iteration = checkpoint.iteration
         log.info("going on after iteration %d", self.iteration)
 

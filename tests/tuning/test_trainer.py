@@ -14,6 +14,7 @@ from argen.errors import RecipeError
 from argen.generate.adapter import load_adapter
 from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, save_checkpoint
 from argen.tuning.course import Files, follow
+from argen.tuning.diagnostics import Meter
 from argen.tuning.evaluation import course
 from argen.tuning.lora import adapter, save_adapter, swapped, untuned
 from argen.tuning.rollout import record
@@ -125,6 +126,47 @@ def test_several_updates_kl_and_coupled_noise_work_together(tuner_of):
     report = tuner_of(updates=2, beta=0.1, rho=0.4).step()
     assert report.values["kl"] > 0
     assert report.values["ratio_deviation"] == 0.0
+
+
+def test_beta_is_steered_to_a_target_and_goes_on_where_it_was(tuner_of, tmp_path):
+    changes = {"beta": 1.0, "reference": {"guidance_scale": 3.0}}
+    loose = tuner_of(kl_target=1e9, **changes)
+    found = [loose.step().values["beta"] for _ in range(2)]
+    assert found == [1.0, pytest.approx(1 / 1.5)]
+    tight = tuner_of(tmp_path, kl_target=1e-9, **changes)
+    for _ in range(12):
+        tight._steer(Far())
+    assert tight.beta == 64.0  # and no further
+    tight.save()
+    assert tuner_of(tmp_path, kl_target=1e-9, **changes).beta == 64.0
+
+
+class Far(Meter):
+    """A meter of an iteration that went far from the untuned model."""
+
+    def mean(self, name):
+        return 1.0
+
+
+def test_the_gradient_of_each_step_is_counted_and_none_is_lost():
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    meter = Meter()
+    for index, factor in ((0, 3.0), (1, 4.0), (0, 0.0)):
+        with meter.gradient_of_step(index, {"w": weight}):
+            (factor * weight[0]).backward()
+    values = meter.report(1).values
+    assert values["gradient_of_step/0"] == pytest.approx(3.0)
+    assert values["gradient_of_step/1"] == pytest.approx(4.0)
+    assert weight.grad.tolist() == [7.0, 0.0]
+
+
+def test_a_batch_is_decoded_clip_by_clip(tuner_of):
+    tuner = tuner_of()
+    seen = []
+    hook = tuner.pipe.vae.decoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    tuner.step()
+    hook.remove()
+    assert seen == [1] * 4
 
 
 def test_beta_pulls_toward_the_untuned_model_asked_otherwise(tuner_of):
@@ -369,6 +411,8 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"rewards": {"bright": 0.0}}, "above 0"),
         ({"objective": "ppo"}, "objective"),
         ({"reference": {"guidance_scale": 5.0}}, "set beta above 0"),
+        ({"kl_target": 0.1}, "set beta above 0"),
+        ({"beta": 0.1, "objective": "reflow"}, "reflow has no KL"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, words):
