@@ -21,7 +21,7 @@ LABELS = (*BASIC, *BASIC, "contempt", "anxiety", "helplessness", "disappointment
 
 # Clips of "embedded" from this number on are evenly faint to extreme: as people act, both are rare.
 EVEN_FROM = 8000
-STRENGTHS = (0.15, 1.6)
+STRENGTHS = (0.15, 2.4)  # times the usual; only near 2 do the weaker units of an expression reach their ends
 
 # Identities never meet: each use draws its people from a range of its own.
 PEOPLE = {
