@@ -1,6 +1,6 @@
 """Makes the embedded checkpoint from nothing: puppets, autoencoder, words, denoiser, export.
 
-    python -m pipelines.train_embedded runs/embedded --minutes 90          # two cores: hours
+    python -m pipelines.train_embedded runs/embedded --minutes 210         # two cores: hours
     python -m pipelines.train_embedded runs/embedded --export argen/puppets/checkpoint
 
 Running it again goes on where it stopped. `--minutes` is the training time of the denoiser; a
@@ -31,11 +31,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=90, help="processor time of the denoiser's training")
-    parser.add_argument("--clips", type=int, default=8000, help="rendered training clips")
+    parser.add_argument("--minutes", type=float, default=210, help="of processor time for the denoiser")
+    parser.add_argument("--clips", type=int, default=11_000, help="rendered training clips")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--word-steps", type=int, default=500)
+    parser.add_argument("--word-steps", type=int, default=1000)
     parser.add_argument("--decoder-steps", type=int, default=0, help="tune the decoder this long, then stop")
     parser.add_argument("--export", type=Path, help="write the checkpoint here and stop")
     options = parser.parse_args()

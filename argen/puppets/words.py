@@ -17,7 +17,7 @@ from torch import Tensor
 
 from argen.affect.captions import Motion, describe_units, load_prompts, read_motion, vocabulary, write_caption
 from argen.puppets.expressions import PROTOTYPES, act
-from argen.puppets.footage import FPS, FRAMES, LABELS
+from argen.puppets.footage import FPS, FRAMES, LABELS, STRENGTHS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5EncoderModel
@@ -126,7 +126,9 @@ def _caption_batch(rng: np.random.Generator, count: int) -> tuple[list[str], Flo
     captions, wanted = [], []
     for _ in range(count):
         label = LABELS[int(rng.integers(len(LABELS)))]
-        performance = act(label, rng, FRAMES, FPS, rng.uniform(0.1, 0.7)).performance
+        # As people act, "extreme" is too rare to come to mean more than "strong".
+        even = rng.uniform(*STRENGTHS) if rng.random() < 0.5 else None
+        performance = act(label, rng, FRAMES, FPS, rng.uniform(0.1, 0.7), strength=even).performance
         motion = motion_of(performance.action_units, performance.asymmetry, performance.pose)
         captions.append(caption_of(label, motion, rng))
         wanted.append(meaning(label, motion))
