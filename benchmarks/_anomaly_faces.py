@@ -8,9 +8,14 @@ turns, and the rest of the earlier halves of all recordings to count p-values ag
 halves. Then the halves change places, and figures are pooled: no window is judged by a gate that has seen
 it, though others of its recording were seen, as a dataset's sources are. Seven artefacts go into every
 window of the men, two into the woman's, strengths taking turns; the faces are measured again. The source of
-a broken window is the sound one's first frame, and of a sound one likewise. Puppets: another gate, of 4 and
-26, judges 30 puppets; nothing was chosen on any. The men were seen once before the figures that the
-README gives, by a gate without units of its own for every spot, which were decided on the woman.
+a broken window is the sound one's first frame, and of a sound one likewise.
+
+Sixteen windows of two recordings can't settle a rejection of 5 %, and windows cut closer would only repeat
+themselves. Puppets are the larger sample: 60 people, one clip each, judged in the same two turns by gates of
+4 and 26; none of these was ever used to choose anything. What was chosen on puppets was chosen on others
+(footage "dataset"). The men have been judged by earlier gates, whose figures the README gave: by one without
+units of its own for every spot, and by one without `elsewhere`; both were decided on the woman, `elsewhere`
+and its two windows on her and on puppets.
 
 Recall and coverage: share of real windows with a synthetic clip near (prdc, k = 3, canonical shapes over
 time), before and after the gate drops clips; synthetic are warped first frames and the broken windows.
@@ -66,8 +71,7 @@ def as_the_gate(quick: bool) -> Iterator[Figure]:
     reader = MediapipeReader()
     measure = landmarks_only(reader)
     windows = real_windows(measure)
-    sides = (True,) if quick else (True, False)
-    judged = [j for side in sides for j in _trial(windows, side, measure, quick)]
+    judged = [j for side in _sides(quick) for j in _trial(windows, side, measure, quick)]
     reader.close()
     men = [j for j in judged if j.person != DEVELOPED_ON]
     yield area_figure("gate.artefact_auroc", men, ">= 0.95")
@@ -88,9 +92,9 @@ def on_puppets(quick: bool) -> Iterator[Figure]:
 
     reader = PuppetReader()
     windows = puppet_windows(reader, 48 if quick else 60)
-    judged = list(_trial(windows, True, reader, quick))
+    judged = [j for side in _sides(quick) for j in _trial(windows, side, reader, quick)]
     yield area_figure("gate.puppet_auroc", judged, ">= 0.95")
-    yield share_figure("gate.puppet_false_rejection", _of(judged, "real"))
+    yield share_figure("gate.puppet_false_rejection", _of(judged, "real"), "<= 0.05")
     yield share_figure("gate.puppet_artefacts_dropped", _of(judged, *ARTEFACTS))
 
 
@@ -169,6 +173,11 @@ def _trial(windows: Sequence[Window], late: bool, measure: Measure, quick: bool)
     if windows[0].person == DEVELOPED_ON:
         for (i, _), moved in zip(held, warped([w for _, w in held]), strict=True):
             yield judge(i, "warp", (moved, measure(moved)))
+
+
+def _sides(quick: bool) -> tuple[bool, ...]:
+    """Which halves are judged: the later one, and then, by a gate of its own, the earlier."""
+    return (True,) if quick else (True, False)
 
 
 def _kinds(window: Window, number: int, quick: bool) -> list[tuple[int, str]]:
