@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from argen.recogniser.frames import FrameCache
     from argen.recogniser.predict import Predictions
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of face clips.")]
@@ -50,7 +51,6 @@ def train(
     """Learn the classes of SRC's training split, for a fixed number of steps."""
     from argen.config import DatasetSettings
     from argen.dataset.read import read_dataset
-    from argen.recogniser.frames import FrameCache
     from argen.recogniser.settings import Settings
     from argen.recogniser.training import train as run
 
@@ -59,7 +59,7 @@ def train(
     dataset = read_dataset(source, DatasetSettings(fold=fold))
     clips = dataset.sources if real_only else dataset.train
     classes = sorted({clip.label for clip in clips})
-    frames = FrameCache(cache or out / "frames", int(cache_gb * (1 << 30)))
+    frames = _frames(cache or out / "frames", cache_gb)
     every = max(1, chosen.steps // 20)
 
     def tell(told: Any) -> None:  # noqa: ANN401 (a mapping of numbers)
@@ -83,10 +83,9 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Write the class probabilities of a split: id, subject, label, predicted, p_<class>, ..."""
-    from argen.recogniser.frames import FrameCache
     from argen.recogniser.predict import predict as run
 
-    frames = FrameCache(cache, int(cache_gb * (1 << 30))) if cache else None
+    frames = _frames(cache, cache_gb) if cache else None
     clips = _clips(source, split, fold)
     run(checkpoint, clips, frames, allow_synthetic=synthetic, device=device).save(table)
     print(table)
@@ -140,16 +139,21 @@ def explain(
     from argen.recogniser.checkpoint import load_trained
     from argen.recogniser.explain import draw
     from argen.recogniser.explain import explain as run
-    from argen.recogniser.frames import FrameCache
 
     trained = load_trained(checkpoint, device)
-    frames = FrameCache(cache or out / "frames", int(cache_gb * (1 << 30)))
+    frames = _frames(cache or out / "frames", cache_gb)
     by_class: dict[str, list[Any]] = {}
     for clip in _clips(source, split, fold):
         by_class.setdefault(clip.label, []).append(clip)
     rounds = [clip for turn in range(most) for clips in by_class.values() for clip in clips[turn : turn + 1]]
     for clip in rounds[:most]:
         print(draw(run(trained, clip, frames), out / f"{clip.id.replace('/', '-')}.png"))
+
+
+def _frames(folder: Path, gigabytes: float) -> FrameCache:
+    from argen.recogniser.frames import FrameCache
+
+    return FrameCache(folder, int(gigabytes * (1 << 30)))
 
 
 def _clips(source: Path, split: str, fold: int) -> list[Any]:
