@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,15 @@ def check_device(name: str | None) -> None:
         ) from error
 
 
+def _as_dict(mapping: MappingProxyType[Any, Any]) -> tuple[Callable[..., Any], tuple[dict[Any, Any]]]:
+    return _as_proxy, (dict(mapping),)
+
+
+def _as_proxy(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+copyreg.pickle(MappingProxyType, _as_dict)  # a clip's columns are one, and travel with the case
 _makers: list[Make] = []  # of a process beside
 _scorers: list[Scorer] = []
 

@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from argen.errors import EnvironmentFault, RecipeError
 from argen.tuning.apart import apart, check_device
 from argen.tuning.scoring import Case, Scorer
 
-CASE = Case("job", {"callback": lambda: None}, {"wish": 0.25})  # a call that can't travel
+CASE = Case(
+    "job", {"callback": lambda: None}, {"wish": 0.25, "more": MappingProxyType({})}
+)  # the call can't travel
 
 
 def near(frames, wishs, **_):
