@@ -248,7 +248,8 @@ class Workshop:
     ) -> Verdict:
         """The gate's verdict on a generated clip."""
         picture, landmarks = as_placed(source, frames.shape[1])
-        anomaly = self._face_gate and self._face_gate.score(frames, track, (picture, landmarks))
+        gate = self._face_gate
+        anomaly = gate.score(frames, track, (picture, landmarks)) if gate else None
         verdict = judge(
             frames,
             track,

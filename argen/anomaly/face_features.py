@@ -121,7 +121,7 @@ def _windows(grey: Float32[ndarray, "h w"], places: ndarray, width: int) -> Floa
 def _alike(a: Float32[ndarray, "n D"], b: Float32[ndarray, "m D"]) -> Float32[ndarray, "n m"]:
     """The structural similarity of each pair of squares: 1 minus `_unlikeness`."""
     shared = (a - a.mean(axis=1, keepdims=True)) @ (b - b.mean(axis=1, keepdims=True)).T / a.shape[1]
-    return (2 * shared + CONTRAST) / (a.var(axis=1)[:, None] + b.var(axis=1) + CONTRAST)
+    return np.asarray((2 * shared + CONTRAST) / (a.var(axis=1)[:, None] + b.var(axis=1) + CONTRAST))
 
 
 def _unlikeness(a: ndarray, b: ndarray, window: int) -> ndarray:
