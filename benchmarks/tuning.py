@@ -145,10 +145,10 @@ def queries_ratio(kind: str, family: str, seeds: Sequence[int], quick: bool) -> 
 
     The rate is the one with the fewest queries on seeds of its own, which are not among the reported.
     """
-    trials, most = (TRIALS[:1], BUDGET // 4) if quick else (TRIALS, BUDGET)
+    rates, trials, most = (RATES[1:4], TRIALS[:1], BUDGET // 4) if quick else (RATES, TRIALS, BUDGET)
     counts = []
     for objective in ("grpo", "ddpo"):
-        rate = best_rate(family, objective, trials, most)
+        rate = best_rate(family, objective, rates, trials, most)
         counts.append([queries(family, objective, rate, seed, most) for seed in seeds])
         most = min(most, math.ceil(PATIENCE * float(np.mean(counts[0])) / GROUP))
     pairs = np.array(counts, float).T
@@ -158,10 +158,10 @@ def queries_ratio(kind: str, family: str, seeds: Sequence[int], quick: bool) -> 
     return Figure(f"tuning.queries_ratio_{kind}", value, low, high, len(pairs), "<= 0.2", tuple(seeds))
 
 
-def best_rate(family: str, objective: str, seeds: Sequence[int], most: int) -> float:
-    """The learning rate of the grid that needs the fewest queries; a rate that can't be it any more stops."""
-    best, fewest = RATES[0], len(seeds) * most * GROUP + 1
-    for rate in RATES:
+def best_rate(family: str, objective: str, rates: Sequence[float], seeds: Sequence[int], most: int) -> float:
+    """The learning rate that needs the fewest queries; one that can't be it any more stops."""
+    best, fewest = rates[0], len(seeds) * most * GROUP + 1
+    for rate in rates:
         asked = 0
         for seed in seeds:
             left = -(-(fewest - asked) // GROUP)
