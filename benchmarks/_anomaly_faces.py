@@ -13,9 +13,8 @@ a broken window is the sound one's first frame, and of a sound one likewise.
 Sixteen windows of two recordings can't settle a rejection of 5 %, and windows cut closer would only repeat
 themselves. Puppets are the larger sample: 60 people, one clip each, judged in the same two turns by gates of
 4 and 26; none of these was ever used to choose anything. What was chosen on puppets was chosen on others
-(footage "dataset"). The men have been judged by earlier gates, whose figures the README gave: by one without
-units of its own for every spot, and by one without `elsewhere`; both were decided on the woman, `elsewhere`
-and its two windows on her and on puppets.
+(footage "dataset"). The men have been judged by other gates before: by one without units of its own for every
+spot, and by one with a fifth modality (is a spot like another part of the source?), which told no more.
 
 Recall and coverage: share of real windows with a synthetic clip near (prdc, k = 3, canonical shapes over
 time), before and after the gate drops clips; synthetic are warped first frames and the broken windows.

@@ -3,8 +3,7 @@
 A synthetic clip has a known source frame, and that is its strongest normal: laid flat, every frame shows the
 same spots of the same person. So pixels speak by how they differ from the source (`look`, at the scales of
 an eyelid, an eye and a mouth; `detail`: texture lost or gained) and from the frame before (`change`). The
-mesh speaks by how it moves: where it lies is the head's pose and the person's build. Expressions change how a
-spot looks, but hardly ever make it look like another part of the face; `elsewhere` asks for that alone.
+mesh speaks by how it moves: where it lies is the head's pose and the person's build.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ WINDOWS: Final = (9, 17, 25)  # pixels: about an eyelid, an eye, a mouth
 FLOOR: Final = 5e-3  # of a difference in brightness (skin is 1) or of a move in patches: below is noise
 STILL: Final = 1e-3  # of a change from frame to frame: lower than a camera's noise, so that a copy stands out
 CONTRAST: Final = 2e-3  # variance of brightness below which structure is noise
-PARTS: Final = (7, 13)  # pixels of the halved flat face: about an eye, and an eye with its brow
-HOME, AWAY = 3, 8  # likewise: how far the mesh may be off, and where another part begins
-ONE_SIDED: Final = (True, False, False, False, True)  # nothing looks too much like its source
+ONE_SIDED: Final = (True, False, False, False)  # nothing looks too much like its source
 
 Picture = tuple[UInt8[ndarray, "h w 3"], Float32[ndarray, "478 3"]]  # and where its face is
 
@@ -35,7 +32,7 @@ def face_features(
     source: Picture,
     canonical: Canonical,
 ) -> tuple[Float32[ndarray, "T N _"], ...]:
-    """The five modalities: look, detail, change, mesh, elsewhere."""
+    """The four modalities: look, detail, change, mesh."""
     flat = canonical.unwrap(frames, landmarks)
     first = canonical.unwrap(source[0][None], source[1][None])
     skin = np.maximum(first[:, canonical.inside].mean(axis=(0, 1)), 1e-3)
@@ -45,7 +42,6 @@ def face_features(
         _detail(flat, first),
         _change(flat, canonical.inside),
         mesh_features(landmarks, canonical),
-        _elsewhere(flat, first, canonical.inside),
     )
 
 
@@ -93,37 +89,6 @@ def _change(flat: Float32[ndarray, "T S S 3"], inside: Bool[ndarray, "S S"]) -> 
     return _rows([np.log(part + STILL) for part in parts])
 
 
-def _elsewhere(
-    flat: Float32[ndarray, "T S S 3"], source: Float32[ndarray, "1 S S 3"], inside: Bool[ndarray, "S S"]
-) -> ndarray:
-    """How much more a spot is like another part of the source than like its own: an eye on a cheek, > 0."""
-    now, then = (_pool(_soft(picture.mean(axis=3)), 2) for picture in (flat, source))
-    places = np.argwhere(_pool(inside[None].astype(np.float32), 2)[0] > 0.5)
-    side = flat.shape[1] // PATCH
-    spots = np.argwhere(np.ones((side, side))) * (PATCH // 2) + PATCH // 4
-    apart = np.abs(spots[:, None] - places).max(axis=2)
-    found = []
-    for width in PARTS:
-        known = _windows(then[0], places, width)
-        alike = (_alike(_windows(frame, spots, width), known) for frame in now)
-        found.append([a.max(1, where=apart >= AWAY, initial=-1) - a.max(1, where=apart <= HOME, initial=-1)
-                      for a in alike])  # fmt: skip
-    return _rows(list(np.asarray(found).reshape(len(PARTS), -1, side, side)))
-
-
-def _windows(grey: Float32[ndarray, "h w"], places: ndarray, width: int) -> Float32[ndarray, "n _"]:
-    """The squares around some places."""
-    padded = np.pad(grey, width // 2, mode="reflect")
-    squares = np.lib.stride_tricks.sliding_window_view(padded, (width, width))
-    return np.asarray(squares[tuple(places.T)].reshape(len(places), -1))
-
-
-def _alike(a: Float32[ndarray, "n D"], b: Float32[ndarray, "m D"]) -> Float32[ndarray, "n m"]:
-    """The structural similarity of each pair of squares: 1 minus `_unlikeness`."""
-    shared = (a - a.mean(axis=1, keepdims=True)) @ (b - b.mean(axis=1, keepdims=True)).T / a.shape[1]
-    return np.asarray((2 * shared + CONTRAST) / (a.var(axis=1)[:, None] + b.var(axis=1) + CONTRAST))
-
-
 def _unlikeness(a: ndarray, b: ndarray, window: int) -> ndarray:
     """1 minus the structural similarity (Wang et al. 2004) without its brightness; 0 the same, 2 inverted."""
     shared = _means(a * b, window) - _means(a, window) * _means(b, window)
@@ -161,11 +126,11 @@ def _nearness(canonical: Canonical) -> Float[ndarray, "N 468"]:
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def _pool(image: ndarray, width: int = PATCH) -> ndarray:
-    """Mean over squares: `[T S S ...]` to `[T s s ...]`."""
+def _pool(image: ndarray) -> ndarray:
+    """Mean over patches: `[T S S ...]` to `[T s s ...]`."""
     T, S = image.shape[:2]
-    side = S // width
-    return np.asarray(image.reshape(T, side, width, side, width, *image.shape[3:]).mean(axis=(2, 4)))
+    side = S // PATCH
+    return np.asarray(image.reshape(T, side, PATCH, side, PATCH, *image.shape[3:]).mean(axis=(2, 4)))
 
 
 def _laplacian(grey: ndarray) -> ndarray:

@@ -1,12 +1,12 @@
 """CIF as the gate: from a handful of real clips, is this synthetic one a face like theirs?
 
-Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are how its
-pixels differ from the source's and from the frame before, whether a spot is like another part of the
-source, and how its mesh moves (`face_features.py`; clips should be of one frame rate). Every modality
-gives a clip two signs: its face on average, and its worst spot of an eye's size, each spot in units of
-what real clips show there. A clip's score is the largest of its signs, each again in units of what real
-clips show. The p-value is conformal: the share of real calibration clips at least as strange, the clip
-itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 % takes 19.
+Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the modalities are how its pixels
+differ from the source's and from the frame before, and how its mesh moves (`face_features.py`; clips should
+be of one frame rate). Every modality gives a clip two signs: its face on average, and its worst spot of an
+eye's size, each spot in units of what real clips show there. A clip's score is the largest of its signs, each
+again in units of what real clips show. The p-value is conformal: the share of real calibration clips at least
+as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 %
+takes 19.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 
 from argen.anomaly.artefacts import ARTEFACTS, inject
 from argen.anomaly.canonical import Canonical
-from argen.anomaly.face_features import PATCH, face_features, face_patches, mesh_features
+from argen.anomaly.face_features import face_patches, mesh_features
 from argen.anomaly.gate import FaceGate
 from argen.errors import ModelUnavailable, UsageError
 from argen.face.track import FaceTrack
@@ -134,7 +134,7 @@ def test_p_values_of_exchangeable_clips_are_uniform():
     gate = FaceGate.fit([make_clip(0)], [make_clip(1)])
     hits = []
     for _ in range(600):
-        shown = (rng.gamma(2.0, size=(20, 5, 6)) * np.array([1, 9, 1, 3, 1, 50])).astype(np.float32)
+        shown = (rng.gamma(2.0, size=(20, 4, 6)) * np.array([1, 9, 1, 3, 1, 50])).astype(np.float32)
         hits.append(dataclasses.replace(gate, calibration=shown[:19]).p_value(shown[19]) <= 0.05)
     assert 0.025 < np.mean(hits) < 0.075
 
@@ -150,28 +150,6 @@ def test_the_source_is_what_a_clip_is_compared_with(gate):
     beside = gate.score(broken, track, (frames[0], track.landmarks[0]))
     assert beside.score > 1.5 * alone.score
     assert beside.p_value == pytest.approx(1 / 21)
-
-
-def test_only_a_misplaced_part_looks_like_another_part():
-    """An eye on the cheek does, at its place; the source itself nowhere, however bright."""
-    frames, track = make_clip(52)
-    canonical, source = Canonical.of([track.landmarks], 112), (frames[0], track.landmarks[0])
-
-    def elsewhere(pictures):
-        marks = np.stack([track.landmarks[0]] * len(pictures))
-        found = face_features(pictures, marks, source, canonical)[-1]
-        return np.where(face_patches(canonical)[:, None], found, -1)
-
-    assert elsewhere(frames[[0, 0]]).max() < 1e-5
-    assert elsewhere(frames[[0, 0]] - np.uint8(9)).max() < 1e-2
-    x, y = track.landmarks[0, 159, :2].round().astype(int)
-    pasted = frames[[0, 0]].copy()
-    pasted[:, y + 9 : y + 18, x - 8 : x + 7] = pasted[:, y - 4 : y + 5, x - 7 : x + 8]
-    found = elsewhere(pasted)
-    there = int(found[0].min(axis=1).argmax())
-    assert found[0, there].min() > 0.3
-    below = canonical.points[159, :2] / PATCH + [0, 3]
-    assert np.abs(np.array(divmod(there, 14))[::-1] + 0.5 - below).max() < 2
 
 
 def test_frames_without_a_face(gate):
@@ -203,7 +181,8 @@ def test_save_and_load(gate, tmp_path):
 def test_a_gate_with_other_features_is_refused(gate, tmp_path):
     gate.save(tmp_path)
     head = (tmp_path / "gate.json").read_text()
-    (tmp_path / "gate.json").write_text(head.replace('"modalities": 5', '"modalities": 4'))
+    assert '"modalities": 4' in head
+    (tmp_path / "gate.json").write_text(head.replace('"modalities": 4', '"modalities": 5'))
     with pytest.raises(ModelUnavailable, match="another version"):
         FaceGate.load(tmp_path)
 
