@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,16 @@ def adapter_file(path: Path | None) -> Path | None:
     if not file.is_file():
         raise UsageError(f"gain.adapter: {file}: no such file; leave it out to go without the tuned arms")
     return file
+
+
+def adapter_recipe(path: Path | None) -> dict[str, Any]:
+    """The recipe that an adapter's folder remembers; empty where it does not."""
+    file = adapter_file(path)
+    recipe = file.with_name("recipe.json") if file else None
+    if recipe is None or not recipe.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(recipe.read_text(encoding="utf-8"))
+    return found
 
 
 def _arm(name: str, arm: ArmSettings, gain: GainSettings) -> Arm:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from argen.config import DatasetSettings
 from argen.dataset.clip import Clip
 from argen.dataset.read import read_dataset
 from argen.errors import ArgenError, DatasetError, UsageError
-from argen.gain.arms import adapter_file
+from argen.gain.arms import adapter_recipe
 from argen.recogniser.predict import Predictions
 from argen.recogniser.settings import Settings
 
@@ -92,10 +91,4 @@ def check_adapter(adapter: Path | None, test: Sequence[Clip]) -> str:
 
 def tuning_of(adapter: Path | None) -> dict[str, Any]:
     """The `tune` section that an adapter's folder remembers; empty where it does not."""
-    file = adapter_file(adapter)
-    if file is None or not (file.parent / "recipe.json").is_file():
-        return {}
-    tune: dict[str, Any] = json.loads((file.parent / "recipe.json").read_text(encoding="utf-8")).get(
-        "tune", {}
-    )
-    return tune
+    return dict(adapter_recipe(adapter).get("tune", {}))

@@ -19,7 +19,7 @@ from argen.augmentation import augment
 from argen.config import Recipe, load_recipe
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.fingerprint import file_hash
-from argen.gain.arms import Arm, adapter_file
+from argen.gain.arms import Arm, adapter_file, adapter_recipe
 from argen.gain.folder import Experiment, read_json
 from argen.gain.worlds import most_wanted
 from argen.manifest import Record
@@ -39,8 +39,12 @@ def pool_recipe(experiment: Experiment, name: str, arms: Iterable[Arm], dataset:
     if not any(arm.gated for arm in takers):
         tree["plan"]["tries"] = ANYHOW
     tree["output"]["dropped"] = True
-    if pool.adapter and (file := adapter_file(experiment.gain.adapter)):
-        tree["generate"] |= {"adapter": str(file), **_called_with(file)}
+    if pool.adapter:
+        adapter = experiment.gain.adapter
+        tree["generate"]["adapter"] = str(adapter_file(adapter))
+        tuned = adapter_recipe(adapter).get("generate", {})
+        if "guidance" in tuned:  # the one that it was tuned with; another would undo its work
+            tree["generate"]["guidance"] = tuned["guidance"]
     return load_recipe(settings=_merged(tree, pool.settings))
 
 
@@ -117,13 +121,6 @@ def _clip(folder: Path, record: Record) -> Clip:
         record.licence,
         extra=extra,
     )
-
-
-def _called_with(adapter: Path) -> dict[str, float]:
-    """The guidance that an adapter was tuned with, which its folder remembers."""
-    file = adapter.with_name("recipe.json")
-    generate = read_json(file).get("generate", {}) if file.is_file() else {}
-    return {name: generate[name] for name in ("guidance",) if name in generate}
 
 
 def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
