@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +32,7 @@ Make = Callable[[], Scorer]
 class ScorerApart(Scorer):
     """A scorer that is asked like any other, and answers from a process beside."""
 
-    pool: ProcessPoolExecutor | None = None
+    pool: ProcessPoolExecutor = field(kw_only=True)
 
     def __call__(self, frames: Float32[Tensor, "B T 3 H W"], case: Case, steps: int) -> Scores:
         """Wait for the scores. Raises as the scorer itself does, or EnvironmentFault if its process died."""
@@ -40,8 +40,6 @@ class ScorerApart(Scorer):
 
     def later(self, frames: Float32[Tensor, "B T 3 H W"], case: Case, steps: int) -> Pending:
         """Begin to score; the call of what is given waits for it."""
-        if self.pool is None:
-            raise ValueError("a scorer apart needs its processes; see apart()")
         bare = replace(case, call={})  # nothing there is judged, and not all of it travels
         try:
             future = self.pool.submit(_score, frames.cpu().numpy(), bare, steps)
@@ -65,7 +63,7 @@ def apart(scorer: Scorer, make: Make, processes: int) -> Iterator[Scorer]:
         return
     # Spawned: a fork would inherit locks of threads that it lacks, and a GPU that it can't use.
     with ProcessPoolExecutor(processes, get_context("spawn"), _prepare, (make,)) as pool:
-        yield ScorerApart(scorer.rewards, scorer.gates, None, scorer.constants, scorer.device, pool)
+        yield ScorerApart(scorer.rewards, scorer.gates, None, scorer.constants, scorer.device, pool=pool)
 
 
 def scorer_with_reader(
