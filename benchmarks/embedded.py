@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[Figure]:
     yield _motion(trials)
     yield from _spread(trials)
     yield _follows(pipe, judge, 3 if quick else 12)
-    yield _monotone(pipe, judge, 2 if quick else 10)
+    yield from _monotone(pipe, judge, 2 if quick else 10)
     yield _speed(pipe, 1 if quick else 4)
     size = sum(file.stat().st_size for file in folder().rglob("*.safetensors")) / 1e6
     yield Figure("embedded.megabytes", size, size, size, 1, bar="<= 12")
@@ -186,8 +186,10 @@ def _follows(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Figure
     return Figure("embedded.follows_words", *bootstrap(followed), len(followed), bar=">= 0.6")
 
 
-def _monotone(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Figure:
-    """Share of the steps from one intensity word to the next that raise the mean of the judged units."""
+def _monotone(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Iterator[Figure]:
+    """Share of the steps from one intensity word to the next that raise the mean of the judged units; and
+    that mean (of the largest change of all units together) for each word.
+    """
     emotions = [emotion for emotion in BASIC if emotion != "neutral"]
     sources = [shoot("evaluation", 30_000 + i, "neutral", "neutral", 0.1).frames[0] for i in range(people)]
     asked = [(i, emotion, level) for i in range(people) for emotion in emotions for level in LEVELS]
@@ -195,7 +197,11 @@ def _monotone(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Figur
     clips = animate(pipe, [sources[i] for i, *_ in asked], captions, [i for i, *_ in asked])
     change = np.array([_change(judge(clip)) for clip in clips]).reshape(people, len(emotions), len(LEVELS))
     rises = (np.diff(change.mean(axis=0), axis=1) > 0).ravel().astype(float)
-    return Figure("embedded.intensity_monotone", *bootstrap(rises), len(clips), bar=">= 1")
+    yield Figure("embedded.intensity_monotone", *bootstrap(rises), len(clips), bar=">= 1")
+    for place, level in enumerate(LEVELS):
+        yield Figure(
+            f"embedded.intensity.{level}", *bootstrap(change[:, :, place].ravel()), change[..., place].size
+        )
 
 
 def _change(judged: Judgement) -> float:
