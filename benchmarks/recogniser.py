@@ -3,9 +3,8 @@
 The world is a puppet dataset with DFEW's long tail (18:1), people of one split in no other, and a test
 split of 300 clips a class: forms differ by about a point, which 100 cannot tell. All see the same clips for
 the same steps; none was developed on this world: its seed is used nowhere else. A difference is in UAR,
-mean over seeds; its interval covers test people and training seeds.
-With ARGEN_BENCH_WORK=FOLDER the world and the runs stay there, and a second
-call goes on where the first stopped.
+mean over seeds; its interval covers test people and training seeds. With ARGEN_BENCH_WORK=FOLDER the world
+and the runs stay there, and a second call goes on where the first stopped.
 """
 
 from __future__ import annotations
