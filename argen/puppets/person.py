@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float32
@@ -76,10 +76,12 @@ class Person:
         numbers = np.concatenate([np.atleast_1d(np.asarray(value, np.float32)) for value in rest])
         return np.concatenate([self.shape, numbers, [CUTS.index(self.cut)]]).astype(np.float32)
 
-    @property
+    @cached_property
     def neutral(self) -> Float32[ndarray, "478 3"]:
-        """The person's own mesh with a neutral face."""
-        return _shaped(face_model().neutral, self.shape)
+        """The person's own mesh with a neutral face; read only."""
+        mesh = _shaped(face_model().neutral, self.shape)
+        mesh.setflags(write=False)
+        return mesh
 
 
 @lru_cache(maxsize=512)

@@ -8,27 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
-BUCKETS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    12,
-    15,
-    19,
-    24,
-    32,
-    48,
-    80,
-    128,
-    256,
-    1024,
-)  # side of the square of pixels tried for a triangle
+EDGE = np.float32(1e-4)  # how far outside a triangle, in barycentric weight, still counts as inside
 
 
 @dataclass(frozen=True)
@@ -37,7 +17,7 @@ class Fragments:
 
     pixels: Int64[ndarray, "P"]
     triangles: Int64[ndarray, "P"]  # index into the triangle list
-    corners: Int64[ndarray, "P 3"]  # index into vertices flattened over frames
+    corners: Int32[ndarray, "P 3"]  # index into vertices flattened over frames
     weights: Float32[ndarray, "P 3"]
 
 
@@ -71,15 +51,16 @@ def rasterise(
     front = _front(plane, box, frame, (frames, height, width))
     pixels = np.flatnonzero(front >= 0)
     winner = front[pixels]
-    u = (pixels % width).astype(np.float32) + 0.5
-    v = ((pixels // width) % height).astype(np.float32) + 0.5
+    row = (pixels // width).astype(np.int32)
+    u = (pixels - row * width).astype(np.float32) + np.float32(0.5)
+    v = (row % height).astype(np.float32) + np.float32(0.5)
     a = plane[winner]
-    w1 = a[:, 0] * u + a[:, 1] * v + a[:, 2]
-    w2 = a[:, 3] * u + a[:, 4] * v + a[:, 5]
-    weights = np.stack([1 - w1 - w2, w1, w2], axis=1)
-    which = triangle[winner]
-    rows = triangles[which].astype(np.int64) + (frame[winner] * vertices)[:, None]
-    return Fragments(pixels, which, rows, weights.astype(np.float32))
+    weights = np.empty((len(pixels), 3), np.float32)
+    weights[:, 1] = a[:, 0] * u + a[:, 1] * v + a[:, 2]
+    weights[:, 2] = a[:, 3] * u + a[:, 4] * v + a[:, 5]
+    weights[:, 0] = 1 - weights[:, 1] - weights[:, 2]
+    rows = triangles[triangle] + (frame * vertices).astype(np.int32)[:, None]
+    return Fragments(pixels, triangle[winner], rows[winner], weights)
 
 
 def _least(values: ndarray) -> ndarray:
@@ -97,44 +78,48 @@ def _planes(x: ndarray, y: ndarray, area: ndarray) -> Float32[ndarray, "K 6"]:
 
 
 def _front(plane: ndarray, box: ndarray, frame: ndarray, shape: tuple[int, int, int]) -> Int32[ndarray, "P"]:
-    """Rank of the nearest triangle at each pixel, -1 where none; ranks rise with nearness."""
+    """Rank of the nearest triangle at each pixel, -1 where none; ranks rise with nearness.
+
+    Each triangle is cut into its rows, and each row is a run of pixels between the edges.
+    """
     frames, height, width = shape
-    x0 = np.clip(np.ceil(box[0] - 0.5), 0, width - 1).astype(np.int32)
-    y0 = np.clip(np.ceil(box[1] - 0.5), 0, height - 1).astype(np.int32)
-    side = np.maximum(np.floor(box[2] - 0.5) - x0, np.floor(box[3] - 0.5) - y0).astype(np.int32) + 1
+    top = np.clip(np.ceil(box[1] - 0.5), 0, height).astype(np.int32)
+    rows = np.clip(np.floor(box[3] - 0.5), -1, height - 1).astype(np.int32) + 1 - top
+    rank = np.repeat(np.arange(len(rows), dtype=np.int32), np.maximum(rows, 0))
+    row = _counted(np.maximum(rows, 0)) + top[rank]
+    left, right = _run(plane, rank, row.astype(np.float32) + np.float32(0.5), width)
+    length = np.maximum(right + 1 - left, 0)
+    first = (frame.astype(np.int32)[rank] * height + row) * width + left
     front = np.full(frames * height * width, -1, np.int32)
-    smallest = 0
-    for bucket in BUCKETS:
-        ranks = np.flatnonzero((side > smallest) & (side <= bucket)).astype(np.int32)
-        smallest = bucket
-        if len(ranks):
-            corner = np.stack([x0[ranks], y0[ranks], frame[ranks].astype(np.int32)])
-            _paint(front, ranks, plane[ranks], corner, (bucket, height, width))
+    # Pixels repeat in rising rank, and the last one written stays.
+    front[np.repeat(first, length) + _counted(length)] = np.repeat(rank, length)
     return front
 
 
-def _paint(
-    front: Int32[ndarray, "P"], ranks: ndarray, plane: ndarray, corner: ndarray, shape: tuple[int, int, int]
-) -> None:
-    """Try each triangle on a square of pixels whose left, top and frame are `corner`."""
-    (x0, y0, frame), (side, height, width) = corner, shape
-    step = np.arange(side, dtype=np.int32)
-    offset = np.arange(side, dtype=np.float32) + np.float32(0.5)
-    u = x0[:, None] + offset
-    v = y0[:, None] + offset
-    w1 = (plane[:, 0:1] * u + plane[:, 2:3])[:, None, :] + (plane[:, 1:2] * v)[:, :, None]
-    w2 = (plane[:, 3:4] * u + plane[:, 5:6])[:, None, :] + (plane[:, 4:5] * v)[:, :, None]
-    inside = (w1 >= -1e-4) & (w2 >= -1e-4) & (w1 + w2 <= 1.0001)
-    inside &= (x0[:, None] + step < width)[:, None, :] & (y0[:, None] + step < height)[:, :, None]
-    hit = np.flatnonzero(inside)
-    one = side * side
-    k, rest = hit // one, hit % one
-    pixel = (frame[k] * height + y0[k] + rest // side) * width + x0[k] + rest % side
-    layer = np.full(front.shape, -1, np.int32) if len(pixel) * 4 > len(front) else None
-    rank = ranks[k]
-    if layer is None:
-        keep = rank > front[pixel]  # pixels repeat in rising rank, so the last one written is the nearest
-        front[pixel[keep]] = rank[keep]
-        return
-    layer[pixel] = rank
-    np.maximum(front, layer, out=front)
+def _run(
+    plane: ndarray, rank: Int32[ndarray, "R"], v: Float32[ndarray, "R"], width: int
+) -> tuple[Int32[ndarray, "R"], Int32[ndarray, "R"]]:
+    """First and last pixel of each row `v` of triangle `rank`, last before first where there is none.
+
+    Each weight a u + b v + c >= -EDGE bounds u from one side, by an affine function of v.
+    """
+    a, b, c = np.moveaxis(plane.reshape(-1, 2, 3), (2, 1), (0, 1))
+    a = np.concatenate([a, -a.sum(axis=0, keepdims=True)])
+    a[np.abs(a) < 1e-9] = 1e-9
+    b = np.concatenate([b, -b.sum(axis=0, keepdims=True)])
+    c = np.concatenate([c, 1 - c.sum(axis=0, keepdims=True)])
+    low, high = np.full(len(rank), -0.5, np.float32), np.full(len(rank), width - 0.5, np.float32)
+    for opens, slope, offset in zip(a > 0, -b / a, -(c + EDGE) / a, strict=True):
+        bound = slope[rank] * v + offset[rank]
+        low = np.maximum(low, np.where(opens[rank], bound, -np.inf))
+        high = np.minimum(high, np.where(opens[rank], np.inf, bound))
+    left = np.clip(np.ceil(low - np.float32(0.5)), 0, width)
+    right = np.clip(np.floor(high - np.float32(0.5)), -1, width - 1)
+    return left.astype(np.int32), right.astype(np.int32)
+
+
+def _counted(lengths: Int32[ndarray, "R"]) -> Int32[ndarray, "N"]:
+    """0 .. n-1 for each of the lengths, one after another."""
+    ends = np.cumsum(lengths, dtype=np.int32)
+    counted = np.arange(ends[-1] if len(ends) else 0, dtype=np.int32)
+    return np.asarray(counted - np.repeat(ends - lengths, lengths))

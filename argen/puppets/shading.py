@@ -115,7 +115,7 @@ def pixel_colours(
 ) -> Float32[ndarray, "P 3"]:
     """Colour of every covered pixel under white light, 0..255."""
     material = look.head.material[found.triangles]
-    light = (shade.ravel()[found.corners] * found.weights).sum(axis=1)
+    light = _interpolate(shade.ravel(), found.corners, found.weights)
     vertices = model.shape[1]
     colour = np.empty((len(light), 3), np.float32)
     for kind in Material:
@@ -137,11 +137,15 @@ def pixel_colours(
     return colour
 
 
-def _interpolate(values: ndarray, corners: ndarray, weights: ndarray) -> ndarray:
-    picked = values[corners]
-    return np.asarray(
-        picked[:, 0] * weights[:, :1] + picked[:, 1] * weights[:, 1:2] + picked[:, 2] * weights[:, 2:]
-    )
+def _interpolate(
+    values: Float32[ndarray, "N *k"], corners: ndarray, weights: Float32[ndarray, "P 3"]
+) -> Float32[ndarray, "P *k"]:
+    """The weighted sum of three rows of `values` for each pixel, as one sparse product."""
+    from scipy.sparse import csr_matrix
+
+    ends = np.arange(0, 3 * len(corners) + 1, 3, dtype=np.int32)
+    mix = csr_matrix((weights.ravel(), corners.ravel(), ends), shape=(len(corners), len(values)))
+    return np.asarray(mix @ values)
 
 
 def _skin(
