@@ -2,9 +2,11 @@
 
     python -m pipelines.train_embedded runs/embedded --minutes 210         # two cores: hours
     python -m pipelines.train_embedded runs/embedded --export argen/puppets/checkpoint
+    python -m pipelines.train_embedded runs/more --start argen/puppets/checkpoint --rate 1e-3 --minutes 60
 
-Running it again goes on where it stopped. `--minutes` is the training time of the denoiser; a
-larger value on a finished run continues it. The log (OUT/log.jsonl) and contact sheets (OUT/samples) are
+`--start` goes on from an exported checkpoint, which keeps weights but no optimisers. Running it again goes
+on where it stopped. `--minutes` is the training time of the denoiser; a larger value on a finished run
+continues it. The log (OUT/log.jsonl) and contact sheets (OUT/samples) are
 written while it runs.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import LTXImageToVideoPipeline
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from argen.puppets import autoencoder, denoiser, shards, words
 from argen.puppets.export import export, pipeline_of, sample_sheet
@@ -32,11 +36,15 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=210, help="of processor time for the denoiser")
-    parser.add_argument("--clips", type=int, default=11_000, help="rendered training clips")
+    parser.add_argument(
+        "--clips", type=int, default=11_000, help="rendered training clips, up to this number"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--word-steps", type=int, default=1000)
     parser.add_argument("--decoder-steps", type=int, default=0, help="tune the decoder this long, then stop")
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip to render")
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from, instead of from nothing")
     parser.add_argument("--export", type=Path, help="write the checkpoint here and stop")
     options = parser.parse_args()
     torch.set_num_threads(1 if not torch.cuda.is_available() else 4)
@@ -46,14 +54,18 @@ def main() -> None:
         export(load_pipeline(options.out), options.export)
         return
     renderer = multiprocessing.get_context("spawn").Process(
-        target=shards.render_shards, args=(options.out / "footage", "embedded", options.clips), daemon=True
+        target=shards.render_shards,
+        args=(options.out / "footage", "embedded", options.clips, options.first),
+        daemon=True,
     )
     renderer.start()
+    if options.start:
+        begin_from(options.start, options.out)
     make_vae(options.out)
     if options.decoder_steps:
         tune(options.out, options.decoder_steps)
     else:
-        make_words(options.out, options.word_steps)
+        make_words(options.out, options.word_steps, options.start)
         train(options)
     renderer.terminate()
 
@@ -64,6 +76,13 @@ def say(out: Path, **facts: object) -> None:
     with (out / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     print(line, flush=True)
+
+
+def begin_from(start: Path, out: Path) -> None:
+    """Take over the parts of a checkpoint; the text encoder follows in `make_words`."""
+    for part in ("vae", "tokenizer", "transformer"):
+        if not (out / part).exists():
+            shutil.copytree(start / part, out / part)
 
 
 def make_vae(out: Path) -> None:
@@ -85,13 +104,17 @@ def make_vae(out: Path) -> None:
     say(out, stage="autoencoder", psnr=round(quality, 2), cpu_seconds=round(time.process_time() - started))
 
 
-def make_words(out: Path, steps: int) -> None:
-    """Teach the text encoder what captions mean."""
+def make_words(out: Path, steps: int, start: Path | None) -> None:
+    """Teach the text encoder what captions mean; that of a checkpoint stays near what it was."""
     if (out / "text_encoder").exists():
         return
-    tokenizer = words.make_tokenizer()
-    encoder = words.make_encoder(len(tokenizer))
-    losses = list(words.teach_words(encoder, tokenizer, steps))
+    if start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start / "tokenizer")
+        encoder = T5EncoderModel.from_pretrained(start / "text_encoder")
+    else:
+        tokenizer = words.make_tokenizer()
+        encoder = words.make_encoder(len(tokenizer))
+    losses = list(words.teach_words(encoder, tokenizer, steps, stay=start is not None))
     tokenizer.save_pretrained(out / "tokenizer")
     encoder.save_pretrained(out / "text_encoder")
     say(

@@ -114,7 +114,7 @@ def describe_units(units: Float32[ndarray, "20"], prompts: Prompts | None = None
         f"{prompts.phrases[ACTION_UNITS[i]].phrases[0]} {_level(float(units[i]), prompts.grammar).verb[0]}"
         for i in mentioned_units(units)
     ]
-    return ", ".join(words) or "nothing in the face moves much"
+    return ", ".join(words) or "nothing in the face moves"
 
 
 def level_of(intensity: float, prompts: Prompts | None = None) -> int:

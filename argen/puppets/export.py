@@ -24,12 +24,20 @@ SHIFT = 0.6  # of the sampler's times: more steps where faces form, see flow mat
 
 def pipeline_of(run: Path, average: bool = True) -> LTXImageToVideoPipeline:
     """The pipeline of a training run; with the averaged weights, where there are any."""
-    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXImageToVideoPipeline
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXImageToVideoPipeline,
+        LTXVideoTransformer3DModel,
+    )
     from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
     tuned = run / "vae_tuned"
     encoder = T5EncoderModel.from_pretrained(run / "text_encoder")
-    transformer = denoiser.make_transformer()
+    begun = run / "transformer"  # of the checkpoint that the run goes on from
+    transformer = (
+        LTXVideoTransformer3DModel.from_pretrained(begun) if begun.exists() else denoiser.make_transformer()
+    )
     if average and (run / "training.pt").exists():
         weights = torch.load(run / "training.pt", weights_only=True)["average"]
         models = torch.nn.ModuleDict({"transformer": transformer, "encoder": encoder})

@@ -25,10 +25,10 @@ SHARD = 250
 LEAST_KIND = 60  # clips; of fewer, each would come too often
 
 
-def render_shards(folder: Path, use: str, clips: int) -> None:
-    """Render what is missing; a shard whose .npz exists is whole."""
+def render_shards(folder: Path, use: str, clips: int, begin: int = 0) -> None:
+    """Render what is missing from clip `begin`, a multiple of 250, on; a shard whose .npz exists is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    for first in range(0, clips, SHARD):
+    for first in range(begin, clips, SHARD):
         stem = folder / f"{first:06d}"
         if stem.with_suffix(".npz").exists():
             continue
