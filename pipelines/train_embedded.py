@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import LTXImageToVideoPipeline
-from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from argen.puppets import autoencoder, denoiser, shards, words
 from argen.puppets.export import export, pipeline_of, sample_sheet
@@ -65,7 +64,7 @@ def main() -> None:
     if options.decoder_steps:
         tune(options.out, options.decoder_steps)
     else:
-        make_words(options.out, options.word_steps, options.start)
+        make_words(options.out, options.word_steps)
         train(options)
     renderer.terminate()
 
@@ -79,8 +78,8 @@ def say(out: Path, **facts: object) -> None:
 
 
 def begin_from(start: Path, out: Path) -> None:
-    """Take over the parts of a checkpoint; the text encoder follows in `make_words`."""
-    for part in ("vae", "tokenizer", "transformer"):
+    """Take over the parts of a checkpoint, so that only the denoiser learns on."""
+    for part in ("vae", "tokenizer", "text_encoder", "transformer"):
         if not (out / part).exists():
             shutil.copytree(start / part, out / part)
 
@@ -104,17 +103,13 @@ def make_vae(out: Path) -> None:
     say(out, stage="autoencoder", psnr=round(quality, 2), cpu_seconds=round(time.process_time() - started))
 
 
-def make_words(out: Path, steps: int, start: Path | None) -> None:
-    """Teach the text encoder what captions mean; that of a checkpoint stays near what it was."""
+def make_words(out: Path, steps: int) -> None:
+    """Teach the text encoder what captions mean."""
     if (out / "text_encoder").exists():
         return
-    if start:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(start / "tokenizer")
-        encoder = T5EncoderModel.from_pretrained(start / "text_encoder")
-    else:
-        tokenizer = words.make_tokenizer()
-        encoder = words.make_encoder(len(tokenizer))
-    losses = list(words.teach_words(encoder, tokenizer, steps, stay=start is not None))
+    tokenizer = words.make_tokenizer()
+    encoder = words.make_encoder(len(tokenizer))
+    losses = list(words.teach_words(encoder, tokenizer, steps))
     tokenizer.save_pretrained(out / "tokenizer")
     encoder.save_pretrained(out / "text_encoder")
     say(

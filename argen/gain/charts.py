@@ -11,7 +11,8 @@ from typing import Final
 from argen.gain.statistics import Estimate
 
 ROW: Final = 26
-LEFT: Final = 190  # pixels for names
+LEFT: Final = 260  # pixels for names
+LONGEST: Final = 36  # letters that fit into them; the rest is in the tooltip
 WIDE: Final = 420  # of the plot
 RIGHT: Final = 14
 TALL: Final = 220
@@ -73,7 +74,8 @@ def _forest_row(row: Row, y: int, low: float, high: float) -> str:
     start, end = _interval(row.score)
     said = f"{row.title}: {100 * row.score.value:.1f} ({100 * start:.1f} to {100 * end:.1f})"
     dots = "".join(f'<circle class="dot" cx="{x(dot):.1f}" cy="{y}" r="2"/>' for dot in row.dots)
-    name = f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(row.title)}</text>'
+    shown = row.title if len(row.title) <= LONGEST else f"{row.title[: LONGEST - 1]}…"
+    name = f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(shown)}</text>'
     return (
         f"<g><title>{escape(said)}</title>{name}"
         f'<line class="{row.kind} bar" x1="{x(start):.1f}" x2="{x(end):.1f}" y1="{y}" y2="{y}"/>{dots}'

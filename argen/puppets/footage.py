@@ -21,10 +21,7 @@ LABELS = (*BASIC, *BASIC, "contempt", "anxiety", "helplessness", "disappointment
 
 # Clips of "embedded" from this number on are evenly faint to extreme: as people act, both are rare.
 EVEN_FROM = 8000
-STRENGTHS = (
-    0.15,
-    4.0,
-)  # times the usual; it takes 4 for the weaker units of an expression to reach their ends
+STRENGTHS = (0.15, 2.4)  # times the usual; only near 2 do the weaker units of an expression reach their ends
 
 # Identities never meet: each use draws its people from a range of its own.
 PEOPLE = {
@@ -56,11 +53,6 @@ class Shot:
     scene: Scene
 
 
-def even_strength(rng: np.random.Generator) -> float:
-    """From the first to the last of `STRENGTHS`, evenly in their logarithm."""
-    return float(np.exp(rng.uniform(*np.log(STRENGTHS))))
-
-
 def direct(
     use: str,
     number: int,
@@ -78,7 +70,7 @@ def direct(
     if start is None and rng.random() < 0.2:
         start = BASIC[int(rng.integers(len(BASIC)))]
     level = rng.uniform(0.1, 0.7) if difficulty is None else difficulty
-    strength = even_strength(rng) if use == "embedded" and number >= EVEN_FROM else None
+    strength = rng.uniform(*STRENGTHS) if use == "embedded" and number >= EVEN_FROM else None
     performed = act(chosen, rng, FRAMES, FPS, level, start=start, strength=strength)
     return Shot(drawn if person is None else person, performed, start, sample_scene(rng))
 

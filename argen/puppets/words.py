@@ -6,7 +6,6 @@ side), and then kept: the denoiser starts from words that already mean something
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,14 +17,13 @@ from torch import Tensor
 
 from argen.affect.captions import Motion, describe_units, load_prompts, read_motion, vocabulary, write_caption
 from argen.puppets.expressions import PROTOTYPES, act
-from argen.puppets.footage import FPS, FRAMES, LABELS, even_strength
+from argen.puppets.footage import FPS, FRAMES, LABELS, STRENGTHS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 LENGTH = 128  # tokens the pipeline pads every prompt to
 WIDTH = 96
-STAY = 0.1  # weight of a taught token's squared distance from what it was
 EMOTIONS = tuple(PROTOTYPES)
 ONSETS = ("sudden", "quick", "steady", "slow")
 ENDINGS = ("held", "partly", "gone")
@@ -103,18 +101,9 @@ def meaning(label: str, motion: Motion) -> Float32[ndarray, "64"]:
 
 
 def teach_words(
-    encoder: T5EncoderModel,
-    tokenizer: PreTrainedTokenizerFast,
-    steps: int,
-    seed: int = 0,
-    *,
-    stay: bool = False,
+    encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int = 0
 ) -> Iterator[float]:
-    """Yield the loss of each step: captions in, meaning out through one linear layer on the mean token.
-
-    `stay` holds every token near what the encoder made of it before, for the denoiser that learnt from it.
-    """
-    before = copy.deepcopy(encoder).requires_grad_(False) if stay else None
+    """Yield the loss of each step: captions in, meaning out through one linear layer on the mean token."""
     rng = np.random.default_rng([0x70, seed])
     generator = torch.Generator().manual_seed(seed)
     probe = torch.nn.Linear(WIDTH, 64)
@@ -124,12 +113,7 @@ def teach_words(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps + 1, pct_start=0.1)
     for _ in range(steps):
         captions, wanted = _caption_batch(rng, 48)
-        ids, mask = tokenise(tokenizer, captions)
-        tokens = encoder(ids).last_hidden_state
-        loss = (probe(_mean_token(tokens, mask)) - wanted).pow(2).mean()
-        if before is not None:
-            moved = (tokens - before(ids).last_hidden_state).pow(2)
-            loss = loss + STAY * _mean_token(moved, mask).mean()
+        loss = (probe(_mean_token(encoder, *tokenise(tokenizer, captions))) - wanted).pow(2).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -143,7 +127,7 @@ def _caption_batch(rng: np.random.Generator, count: int) -> tuple[list[str], Flo
     for _ in range(count):
         label = LABELS[int(rng.integers(len(LABELS)))]
         # As people act, "extreme" is too rare to come to mean more than "strong".
-        even = even_strength(rng) if rng.random() < 0.5 else None
+        even = rng.uniform(*STRENGTHS) if rng.random() < 0.5 else None
         performance = act(label, rng, FRAMES, FPS, rng.uniform(0.1, 0.7), strength=even).performance
         motion = motion_of(performance.action_units, performance.asymmetry, performance.pose)
         captions.append(caption_of(label, motion, rng))
@@ -151,7 +135,8 @@ def _caption_batch(rng: np.random.Generator, count: int) -> tuple[list[str], Flo
     return captions, torch.from_numpy(np.stack(wanted))
 
 
-def _mean_token(tokens: Float[Tensor, "B L D"], mask: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+def _mean_token(encoder: T5EncoderModel, ids: Tensor, mask: Tensor) -> Float[Tensor, "B D"]:
+    tokens = encoder(ids).last_hidden_state  # without the mask, as the pipeline calls it
     share = mask.float() / mask.sum(dim=1, keepdim=True)
     result: Tensor = (tokens * share[..., None]).sum(dim=1)
     return result
