@@ -41,15 +41,15 @@ class Trial:
 def measure(quick: bool) -> Iterator[Figure]:
     """All figures of issue 3 about generated clips."""
     pipe, judge = load_embedded(), Judge()
-    people, seeds = (4, 1) if quick else (20, 3)
+    people, seeds = (3, 1) if quick else (20, 3)
     trials = list(_trials(pipe, judge, people, seeds))
     yield from _agreement(trials)
     yield from _units(trials)
     yield _identity(trials, judge)
     yield _motion(trials)
     yield from _spread(trials)
-    yield _follows(pipe, judge, 3 if quick else 12)
-    yield from _monotone(pipe, judge, 2 if quick else 10)
+    yield _follows(pipe, judge, 1 if quick else 12)
+    yield from _monotone(pipe, judge, 1 if quick else 10)
     yield _speed(pipe, 1 if quick else 4)
     size = sum(file.stat().st_size for file in folder().rglob("*.safetensors")) / 1e6
     yield Figure("embedded.megabytes", size, size, size, 1, bar="<= 12")
