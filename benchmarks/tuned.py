@@ -134,9 +134,10 @@ def steps_ratios(
 
         yield Figure(name, *resampled(ratio, len(wanted), len(seeds), 400), len(wanted), bar, seeds)
     for steps, group in tuned.items():
-        for name, statistic in _both(group, untuned, wanted):
-            found = resampled(statistic, len(wanted), len(seeds), 400)
-            yield Figure(f"tuned.{name}_gain.{steps}_steps", *found, len(wanted), "", seeds)
+        for end, some in (("", group), (".untuned", [plain[steps]])):
+            for name, statistic in _both(some, untuned, wanted):
+                found = resampled(statistic, len(wanted), len(some), 400)
+                yield Figure(f"tuned.{name}_gain.{steps}_steps{end}", *found, len(wanted), "", seeds)
 
 
 def gains(
