@@ -58,6 +58,8 @@ def main() -> None:
         daemon=True,
     )
     renderer.start()
+    while len(list((options.out / "footage").glob("*.npz"))) < 2 and renderer.is_alive():
+        time.sleep(2)
     if options.start:
         begin_from(options.start, options.out)
     make_vae(options.out)
@@ -88,8 +90,6 @@ def make_vae(out: Path) -> None:
     """Set the autoencoder from the first shard."""
     if (out / "vae").exists():
         return
-    while len(list((out / "footage").glob("*.npz"))) < 2:
-        time.sleep(5)
     started = time.process_time()
     frames = shards.frames_of(out / "footage", 2)
     vae = autoencoder.make_autoencoder()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from argen.puppets import autoencoder, denoiser, words
+from argen.puppets.animate import load_embedded
+from argen.puppets.checkpoint import folder
+from argen.puppets.export import pipeline_of
 from argen.puppets.footage import shoot
+from pipelines.train_embedded import begin_from
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +104,13 @@ def test_dropped_captions_are_the_empty_caption() -> None:
     assert 15 < int(empty.sum()) < 75
     assert (dropped[empty][:, 0] == 1).all()
     assert (dropped[~empty] == 7).all()
+
+
+def test_a_run_goes_on_from_the_shipped_weights(tmp_path: Path) -> None:
+    begin_from(folder(), tmp_path)
+    ours, shipped = pipeline_of(tmp_path, average=False), load_embedded()
+    for part in ("transformer", "text_encoder", "vae"):
+        for mine, theirs in zip(
+            getattr(ours, part).parameters(), getattr(shipped, part).parameters(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
