@@ -41,7 +41,7 @@ class Trial:
 def measure(quick: bool) -> Iterator[Figure]:
     """All figures of issue 3 about generated clips."""
     pipe, judge = load_embedded(), Judge()
-    people, seeds = (3, 1) if quick else (20, 3)
+    people, seeds = (2, 1) if quick else (20, 3)
     trials = list(_trials(pipe, judge, people, seeds))
     yield from _agreement(trials)
     yield from _units(trials)

@@ -42,9 +42,10 @@ FOLDER, DATA = ROOT / "demo/puppets-tuned", ROOT / "demo/puppets-balanced"
 FEWER = (2, 4)  # numbers of steps that may match the default
 CALLED_WITH = 2.5  # guidance of what is tuned, see the head of configs/tune/puppets.yaml
 DRAWS = 2000
-QUICK = {  # settings of tune for a run of seconds
-    "iterations": 2, "num_generations": 4, "batch": 4, "evaluate_jobs": 1, "evaluate_every": 2,
-}  # fmt: skip
+QUICK = (  # settings for a run of seconds
+    "plan.count=2", "tune.iterations=1", "tune.num_generations=4", "tune.batch=4", "tune.updates=1",
+    "tune.evaluate_jobs=1", "tune.evaluate_every=1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Marks:
 
 def measure(quick: bool) -> Iterator[Figure]:
     """All figures of issue 4 about the embedded checkpoint."""
-    people, fewer = (2, FEWER[:1]) if quick else (45, FEWER)
+    people, fewer = (1, FEWER[:1]) if quick else (45, FEWER)
     yield from compare(adapters(quick), people, fewer)
 
 
@@ -250,7 +251,7 @@ def adapters(quick: bool) -> list[Tuned]:
         out = Path(tempfile.mkdtemp()) / "quick"
         data = out.parent / "data"
         write_dataset(data, "balanced", scale=0.01)
-        return [_tune(0, out, data, [f"tune.{key}={value}" for key, value in QUICK.items()])]
+        return [_tune(0, out, data, QUICK)]
     return [_tune(seed, FOLDER / f"seed{seed}", DATA) for seed in ((0,) if quick else (0, 1, 2))]
 
 
