@@ -16,7 +16,7 @@ from diffusers import LTXImageToVideoPipeline
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from argen.affect.captions import load_prompts, write_caption
+from argen.affect.captions import load_prompts, with_article, write_caption
 from argen.puppets.animate import BATCH, animate, load_embedded
 from argen.puppets.checkpoint import folder
 from argen.puppets.expressions import BASIC
@@ -193,10 +193,7 @@ def _monotone(pipe: LTXImageToVideoPipeline, judge: Judge, people: int) -> Itera
     emotions = [emotion for emotion in BASIC if emotion != "neutral"]
     sources = [shoot("evaluation", 30_000 + i, "neutral", "neutral", 0.1).frames[0] for i in range(people)]
     asked = [(i, emotion, level) for i in range(people) for emotion in emotions for level in LEVELS]
-    captions = [
-        f"a person with {'an' if level[0] in 'aeiou' else 'a'} {level} {emotion} expression."
-        for _, emotion, level in asked
-    ]
+    captions = [f"a person with {with_article(level)} {emotion} expression." for _, emotion, level in asked]
     clips = animate(pipe, [sources[i] for i, *_ in asked], captions, [i for i, *_ in asked])
     change = np.array([_change(judge(clip)) for clip in clips]).reshape(people, len(emotions), len(LEVELS))
     rises = (np.diff(change.mean(axis=0), axis=1) > 0).ravel().astype(float)

@@ -81,9 +81,9 @@ def compare(tuned: Sequence[Tuned], people: int, fewer: Sequence[int]) -> Iterat
     judge = Judge()
     real = marks([judge(target.frames) for target in targets], targets)
     wanted = np.array([target.act.units for target in targets])
-    untuned, after = found[0][STEPS], [marks[STEPS] for marks in found[1:]]
+    untuned, after = found[0][STEPS], [one[STEPS] for one in found[1:]]
     plain = {steps: found[0][steps] for steps in fewer}
-    short = {steps: [marks[steps] for marks in found[1:]] for steps in fewer}
+    short = {steps: [one[steps] for one in found[1:]] for steps in fewer}
     yield from steps_ratios(short, plain, untuned, wanted, seeds)
     yield from gains(after, untuned, wanted, seeds)
     yield from spread(after, untuned, real, seeds)
@@ -135,10 +135,10 @@ def steps_ratios(
 
         yield Figure(name, *resampled(ratio, len(wanted), len(seeds), 400), len(wanted), bar, seeds)
     for steps, group in tuned.items():
-        for end, some in (("", group), (".untuned", [plain[steps]])):
+        for end, some, own in (("", group, seeds), (".untuned", [plain[steps]], ())):
             for name, statistic in _both(some, untuned, wanted):
                 found = resampled(statistic, len(wanted), len(some), 400)
-                yield Figure(f"tuned.{name}_gain.{steps}_steps{end}", *found, len(wanted), "", seeds)
+                yield Figure(f"tuned.{name}_gain.{steps}_steps{end}", *found, len(wanted), "", own)
 
 
 def gains(

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--word-steps", type=int, default=1000)
     parser.add_argument("--decoder-steps", type=int, default=0, help="tune the decoder this long, then stop")
-    parser.add_argument("--first", type=int, default=0, help="number of the first clip to render")
+    parser.add_argument("--first", type=int, default=0, help="first clip to render, a multiple of 250")
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from, instead of from nothing")
     parser.add_argument("--export", type=Path, help="write the checkpoint here and stop")
     options = parser.parse_args()

@@ -29,6 +29,7 @@ __all__ = [
     "mentioned_units",
     "read_motion",
     "vocabulary",
+    "with_article",
     "write_caption",
 ]
 
@@ -166,11 +167,11 @@ def _fill_opening(
         person=_pick(grammar.person, rng),
         face=_pick(grammar.face, rng),
         degree=degree,
-        a_degree=_with_article(degree),
+        a_degree=with_article(degree),
         degree_adverb=_pick(level.adjective, rng),
         noun=noun,
         adjective=adjective,
-        a_adjective=_with_article(adjective),
+        a_adjective=with_article(adjective),
     )
 
 
@@ -223,7 +224,8 @@ def _pick(items: Sequence[str], rng: np.random.Generator) -> str:
     return items[int(rng.integers(len(items)))]
 
 
-def _with_article(word: str) -> str:
+def with_article(word: str) -> str:
+    """The word after "a" or "an": the embedded checkpoint has read nothing else."""
     return f"{'an' if word[:1] in tuple('aeiou') else 'a'} {word}"
 
 

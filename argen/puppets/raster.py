@@ -45,10 +45,10 @@ def rasterise(
     frame, triangle = np.nonzero(seen)
     order = np.lexsort((depth[seen], frame))
     frame, triangle = frame[order], triangle[order]
-    box = np.stack([left, top, right, bottom])[:, frame, triangle]
+    top, bottom = top[frame, triangle], bottom[frame, triangle]
     x, y, area = x[frame, triangle], y[frame, triangle], area[frame, triangle]
     plane = _planes(x, y, area)
-    front = _front(plane, box, frame, (frames, height, width))
+    front = _front(plane, (top, bottom), frame, (frames, height, width))
     pixels = np.flatnonzero(front >= 0)
     winner = front[pixels]
     row = (pixels // width).astype(np.int32)
@@ -77,16 +77,19 @@ def _planes(x: ndarray, y: ndarray, area: ndarray) -> Float32[ndarray, "K 6"]:
     return np.stack([a1, b1, c1, a2, b2, c2], axis=1).astype(np.float32)
 
 
-def _front(plane: ndarray, box: ndarray, frame: ndarray, shape: tuple[int, int, int]) -> Int32[ndarray, "P"]:
+def _front(
+    plane: ndarray, ends: tuple[ndarray, ndarray], frame: ndarray, shape: tuple[int, int, int]
+) -> Int32[ndarray, "P"]:
     """Rank of the nearest triangle at each pixel, -1 where none; ranks rise with nearness.
 
-    Each triangle is cut into its rows, and each row is a run of pixels between the edges.
+    Each triangle is cut into rows, from the first of its `ends` to the second, and a row is a run of pixels.
     """
     frames, height, width = shape
-    top = np.clip(np.ceil(box[1] - 0.5), 0, height).astype(np.int32)
-    rows = np.clip(np.floor(box[3] - 0.5), -1, height - 1).astype(np.int32) + 1 - top
-    rank = np.repeat(np.arange(len(rows), dtype=np.int32), np.maximum(rows, 0))
-    row = _counted(np.maximum(rows, 0)) + top[rank]
+    top = np.clip(np.ceil(ends[0] - 0.5), 0, height).astype(np.int32)
+    bottom = np.clip(np.floor(ends[1] - 0.5), -1, height - 1).astype(np.int32)
+    rows = np.maximum(bottom + 1 - top, 0)
+    rank = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+    row = _counted(rows) + top[rank]
     left, right = _run(plane, rank, row.astype(np.float32) + np.float32(0.5), width)
     length = np.maximum(right + 1 - left, 0)
     first = (frame.astype(np.int32)[rank] * height + row) * width + left
