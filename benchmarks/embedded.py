@@ -19,9 +19,10 @@ from numpy import ndarray
 from argen.affect.captions import load_prompts, with_article, write_caption
 from argen.puppets.animate import BATCH, animate, load_embedded
 from argen.puppets.checkpoint import folder
+from argen.puppets.examiner import Judgement
 from argen.puppets.expressions import BASIC
 from argen.puppets.footage import Footage, shoot
-from argen.puppets.judge import Judge, Judgement
+from argen.puppets.judge import Judge
 from argen.puppets.words import motion_of
 from benchmarks.figures import Figure, bootstrap, main
 

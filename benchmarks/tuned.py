@@ -30,9 +30,10 @@ from numpy import ndarray
 
 from argen.generate.adapter import load_adapter
 from argen.puppets.animate import GUIDANCE, STEPS, animate, load_embedded
+from argen.puppets.examiner import Judgement
 from argen.puppets.expressions import BASIC
 from argen.puppets.footage import Footage, shoot
-from argen.puppets.judge import Judge, Judgement
+from argen.puppets.judge import Judge
 from argen.puppets.world import write_dataset
 from benchmarks.embedded import caption_of
 from benchmarks.figures import Figure, main

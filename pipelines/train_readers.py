@@ -1,9 +1,10 @@
-"""Trains the puppet world's two small networks from nothing: the reader, and the judge that only scores.
+"""Trains the puppet world's small networks from nothing: the reader; the chooser; the judge that only scores.
 
     python -m pipelines.train_readers runs/reader --who reader
-    python -m pipelines.train_readers runs/judge --who judge
+    python -m pipelines.train_readers runs/judge --who judge --clips 16000 --steps 3000
+    python -m pipelines.train_readers runs/chooser --who chooser --clips 16000 --steps 3000
 
-Both see rendered stills of people that nobody else sees; on one core about a quarter of an hour each. The
+All see rendered stills of people that nobody else sees; on one core about a quarter of an hour each. The
 reader also learns what no puppet is, from backgrounds and photographs of installed packages (none is kept).
 """
 
@@ -22,9 +23,10 @@ from safetensors.numpy import save_file
 
 from argen.dataset.clip import Clip
 from argen.dataset.video import read_frames
-from argen.puppets import judge, learning, reader
+from argen.puppets import examiner, learning, reader
 
 HELD = 0.1  # share of stills kept for the figures of the log
+SEEDS = {"reader": (11, 1), "judge": (23, 2), "chooser": (37, 3)}  # of weights; of what is shown when
 
 
 def main() -> None:
@@ -33,20 +35,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--who", choices=("reader", "judge"), required=True)
+    parser.add_argument("--who", choices=("reader", "chooser", "judge"), required=True)
     parser.add_argument("--clips", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--weights", type=Path, help="where to write; default: OUT/WHO.safetensors")
     options = parser.parse_args()
     torch.set_num_threads(1)
     is_reader = options.who == "reader"
-    torch.manual_seed(11 if is_reader else 23)
+    seeds = SEEDS[options.who]
+    torch.manual_seed(seeds[0])
     learning.render_stills(
         options.out / "stills", options.who, options.clips, wild=0.5 if is_reader else 0.25
     )
     stills = learning.load_stills(options.out / "stills")
     count = int(len(stills.frames) * (1 - HELD)) // 3 * 3
-    network = reader.make_reader() if is_reader else judge.make_judge()
+    network = reader.make_reader() if is_reader else examiner.make_examiner()
     others = None
     if is_reader:
         rng = np.random.default_rng(3)
@@ -54,7 +57,7 @@ def main() -> None:
     started = time.time()
     losses = []
     known = learning.part(stills, slice(0, count))
-    lessons = learning.learn(network, known, options.steps, 1 if is_reader else 2, others=others)
+    lessons = learning.learn(network, known, options.steps, seeds[1], others=others)
     for step, loss in enumerate(lessons):
         losses.append(loss)
         if step % 200 == 199:

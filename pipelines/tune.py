@@ -130,14 +130,22 @@ def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case],
 
 
 def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
-    """The same clip as `tune.judge` sees it: on real faces with the expressions of networks of its own.
+    """The same clip as `tune.judge` sees it: by networks that no reward asks.
 
-    Puppets have a judge of final scores, which nothing that is tuned may ask; here their reader's
-    expressions, which none of our rewards reads, stand in.
+    On real faces the expressions are of networks of their own, and on puppets units and expressions are the
+    chooser's: the judge of final scores is for nothing that is tuned to ask.
     """
     own = measured_by(workshop.reader)
     if workshop.reader.name == "puppet":
-        return own
+        from argen.puppets.chooser import Chooser
+
+        chooser = Chooser()
+
+        def chosen(frames: UInt8[ndarray, "T H W 3"], case: Case) -> FaceTrack:
+            said = chooser(frames)
+            return replace(own(frames, case), action_units=said.units, expressions=np.exp(said.expressions))
+
+        return chosen
     from argen.face.judge import ExpressionJudge
 
     judge = ExpressionJudge()

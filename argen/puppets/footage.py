@@ -30,6 +30,7 @@ PEOPLE = {
     "judge": range(2_000_000, 3_000_000),
     "evaluation": range(3_000_000, 4_000_000),
     "dataset": range(4_000_000, 100_000_000),
+    "chooser": range(100_000_000, 101_000_000),
 }
 
 

@@ -1,4 +1,4 @@
-"""The judge of final scores: another architecture, other seeds, other people than the reader's.
+"""The judge of final scores: other people, other seeds, another architecture than the reader's.
 
 Nothing but final scoring (benchmarks, measure_gain) may import this: a number that has been
 optimised against is no measure.
@@ -6,68 +6,16 @@ optimised against is no measure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import numpy as np
-from jaxtyping import Float32, UInt8
-from numpy import ndarray
-
-from argen.puppets.expressions import BASIC
-from argen.puppets.reader import load_network, resized, run_network
-
-if TYPE_CHECKING:
-    import torch
+from argen.puppets.examiner import Examiner
 
 WEIGHTS: Final = Path(__file__).parent / "weights" / "judge.safetensors"
-UNITS, EXPRESSION, IDENTITY = 20, 7, 41
 
 
-def make_judge() -> torch.nn.Module:
-    """Strided 4 x 4 convolutions, batch norms, leaky rectifiers (after DCGAN's discriminator)."""
-    from torch import nn
-
-    layers: list[nn.Module] = []
-    for narrow, wide in ((3, 32), (32, 64), (64, 128), (128, 192)):
-        layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
-    layers += [nn.Flatten(), nn.Linear(192 * 16, 192), nn.BatchNorm1d(192), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(192, UNITS + EXPRESSION + IDENTITY))
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the judge says of one clip."""
-
-    units: Float32[ndarray, "T 20"]
-    expressions: Float32[ndarray, "T 7"]  # log-probabilities
-    identity: Float32[ndarray, "T 41"]  # unit length
-
-    @property
-    def label(self) -> str:
-        """The expression of the clip's liveliest third of frames."""
-        change = np.abs(self.units - self.units[0]).sum(axis=1)
-        lively = np.argsort(-change)[: max(1, len(change) // 3)]
-        return BASIC[int(self.expressions[lively].mean(axis=0).argmax())]
-
-    @property
-    def person(self) -> Float32[ndarray, "41"]:
-        """Mean identity, unit length."""
-        mean = self.identity.mean(axis=0)
-        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
-
-
-class Judge:
-    """Loaded once, asked per clip."""
+class Judge(Examiner):
+    """Asked once, at the end."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        self.network, _ = load_network(weights, make_judge())
-
-    def __call__(self, frames: UInt8[ndarray, "T H W 3"]) -> Judgement:
-        """Judge every frame."""
-        out = run_network(self.network, resized(frames))
-        units, expression, identity = np.split(out, np.cumsum([UNITS, EXPRESSION]), axis=1)
-        peak = expression.max(axis=1, keepdims=True)
-        total = np.log(np.exp(expression - peak).sum(axis=1, keepdims=True)) + peak
-        length = np.maximum(np.linalg.norm(identity, axis=1, keepdims=True), 1e-6)
-        return Judgement(np.clip(units, 0, 1), expression - total, identity / length)
+        super().__init__(weights)

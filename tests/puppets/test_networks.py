@@ -11,7 +11,10 @@ import torch
 
 import argen
 from argen.errors import ModelUnavailable
+from argen.puppets.chooser import Chooser
+from argen.puppets.expressions import BASIC
 from argen.puppets.footage import direct, shoot, shoot_stills
+from argen.puppets.judge import Judge
 from argen.puppets.learning import negatives, shape_basis
 from argen.puppets.reader import PuppetReader, load_network, looks_like_puppet, make_reader
 
@@ -71,19 +74,32 @@ def test_a_photograph_of_a_person_is_no_puppet() -> None:
     assert not looks_like_puppet(face[None])
 
 
-def test_nothing_but_scoring_imports_the_judge() -> None:
-    root = Path(argen.__file__).parent
-    for file in root.rglob("*.py"):
-        names = {
-            name
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ImportFrom | ast.Import)
-            for name in (
-                [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            )
-        }
-        scoring = file.relative_to(root).as_posix() == "gain/labels.py"  # measure_gain's last table
-        assert scoring or "argen.puppets.judge" not in names, file
+def test_nothing_that_can_be_optimised_imports_the_judge_or_the_chooser() -> None:
+    root = Path(argen.__file__).parents[1]
+    for file in [*(root / "argen").rglob("*.py"), *(root / "rewards").glob("*.py")]:
+        scoring = file.relative_to(root).as_posix() == "argen/gain/labels.py"  # measure_gain's last table
+        assert scoring or not {"argen.puppets.chooser", "argen.puppets.judge"} & _imports(file), file
+
+
+def _imports(file: Path) -> set[str]:
+    return {
+        name
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        )
+    }
+
+
+def test_the_chooser_is_no_copy_of_the_judge() -> None:
+    shots = [shoot("evaluation", 300 + i, label, "neutral", 0.1) for i, label in enumerate(BASIC)]
+    chooser, judge = Chooser(), Judge()
+    named = [[who(shot.frames).label for shot in shots] for who in (chooser, judge)]
+    truth = [shot.act.label for shot in shots]
+    assert min(np.mean(np.array(said) == truth) for said in named) > 0.5
+    said = [who(shots[0].frames).units for who in (chooser, judge)]
+    assert np.abs(said[0] - said[1]).max() > 1e-3
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
