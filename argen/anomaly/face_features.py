@@ -1,13 +1,18 @@
 """What the gate sees of a face: for every patch of the flat face and every frame, its pixels and its mesh.
 
 A synthetic clip has a known source frame, and that is its strongest normal: laid flat, every frame shows the
-same spots of the same person. So pixels speak by how they differ from the source (`look`, at the scales of
-an eyelid, an eye and a mouth; `detail`: texture lost or gained) and from the frame before (`change`). The
-mesh speaks by how it moves: where it lies is the head's pose and the person's build.
+same spots of the same person. So pixels speak by how they differ from the source (`look`: structure that
+nothing near it in the source explains, at the scales of an eyelid, an eye and a mouth; `shade` and colour;
+`detail`: texture lost or gained) and from the frame before (`change`). The mesh speaks by how it moves: where
+it lies is the head's pose and the person's build.
+
+Without the search nearby an eye on a cheek drowns: expressions, and landmarks a pixel or two off, make sound
+skin as unlike the same spot of its source.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -17,11 +22,12 @@ from numpy import ndarray
 from argen.anomaly.canonical import SKIN, Canonical
 
 PATCH: Final = 8  # pixels of the flat face
-WINDOWS: Final = (9, 17, 25)  # pixels: about an eyelid, an eye, a mouth
+WINDOWS: Final = (5, 9, 13)  # pixels of the flat face at half its size: about an eyelid, an eye, a mouth
+REACH: Final = 2  # such pixels each way: how far off expression and landmarks may carry what is sound
 FLOOR: Final = 5e-3  # of a difference in brightness (skin is 1) or of a move in patches: below is noise
 STILL: Final = 1e-3  # of a change from frame to frame: lower than a camera's noise, so that a copy stands out
 CONTRAST: Final = 2e-3  # variance of brightness below which structure is noise
-ONE_SIDED: Final = (True, False, False, False)  # nothing looks too much like its source
+ONE_SIDED: Final = (True, True, False, False, False)  # nothing looks too much like its source
 
 Picture = tuple[UInt8[ndarray, "h w 3"], Float32[ndarray, "478 3"]]  # and where its face is
 
@@ -32,13 +38,14 @@ def face_features(
     source: Picture,
     canonical: Canonical,
 ) -> tuple[Float32[ndarray, "T N _"], ...]:
-    """The four modalities: look, detail, change, mesh."""
+    """The five modalities: look, shade, detail, change, mesh."""
     flat = canonical.unwrap(frames, landmarks)
     first = canonical.unwrap(source[0][None], source[1][None])
     skin = np.maximum(first[:, canonical.inside].mean(axis=(0, 1)), 1e-3)
     flat, first = flat / skin, first / skin
     return (
         _look(flat, first),
+        _shade(flat, first),
         _detail(flat, first),
         _change(flat, canonical.inside),
         mesh_features(landmarks, canonical),
@@ -62,19 +69,27 @@ def face_patches(canonical: Canonical) -> Bool[ndarray, "N"]:
 
 
 def _look(flat: Float32[ndarray, "T S S 3"], source: Float32[ndarray, "1 S S 3"]) -> ndarray:
-    """Structure that isn't the source's, at each window; shade and colour that aren't. Logarithms."""
-    now, then = (_soft(picture.mean(axis=3)) for picture in (flat, source))
-    unlike = [np.log(_pool(_unlikeness(now, then, window)) + 1e-2) for window in WINDOWS]
+    """Structure that nothing near it in the source explains, at each window.
+
+    Roots, as of squared distances: logarithms would call the step from sound to faint as large as that from
+    faint to an eye on a cheek.
+    """
+    now, then = (_half(picture.mean(axis=3)) for picture in (flat, source))
+    return _rows([np.sqrt(_pool(_unlikeness(now, then, window), PATCH // 2)) for window in WINDOWS])
+
+
+def _shade(flat: Float32[ndarray, "T S S 3"], source: Float32[ndarray, "1 S S 3"]) -> ndarray:
+    """Shade and colour that aren't the source's; logarithms."""
     difference = _pool(flat - source)
     shade = np.abs(difference - difference.mean(axis=(1, 2), keepdims=True)).mean(axis=3)
-    colour = np.abs(_pool((flat - source) - (flat - source).mean(axis=3, keepdims=True))).mean(axis=3)
-    return _rows([*unlike, np.log(shade + FLOOR), np.log(colour + FLOOR)])
+    colour = np.abs(difference - difference.mean(axis=3, keepdims=True)).mean(axis=3)
+    return _rows([np.log(shade + FLOOR), np.log(colour + FLOOR)])
 
 
 def _detail(flat: Float32[ndarray, "T S S 3"], source: Float32[ndarray, "1 S S 3"]) -> ndarray:
     """Contrast and sharpness against the source's; logarithms of ratios."""
     now, then = flat.mean(axis=3), source.mean(axis=3)
-    contrast = [np.log(_pool(_variance(_soft(grey), WINDOWS[0])) + 1e-4) for grey in (now, then)]
+    contrast = [np.log(_pool(_variance(_soft(grey), PATCH + 1)) + 1e-4) for grey in (now, then)]
     sharpness = [np.log(_pool(_laplacian(grey)) + FLOOR) for grey in (now, then)]
     return _rows([contrast[0] - contrast[1], sharpness[0] - sharpness[1]])
 
@@ -89,14 +104,28 @@ def _change(flat: Float32[ndarray, "T S S 3"], inside: Bool[ndarray, "S S"]) -> 
     return _rows([np.log(part + STILL) for part in parts])
 
 
-def _unlikeness(a: ndarray, b: ndarray, window: int) -> ndarray:
-    """1 minus the structural similarity (Wang et al. 2004) without its brightness; 0 the same, 2 inverted."""
-    shared = _means(a * b, window) - _means(a, window) * _means(b, window)
-    return np.asarray(
-        np.clip(
-            1 - (2 * shared + CONTRAST) / (_variance(a, window) + _variance(b, window) + CONTRAST), 0, None
-        )
-    )
+def _unlikeness(
+    a: Float32[ndarray, "T s s"], b: Float32[ndarray, "1 s s"], window: int
+) -> Float32[ndarray, "T s s"]:
+    """1 minus the structural similarity (Wang et al. 2004) without its brightness to the likest nearby.
+
+    0 the same, about 1 where nothing is alike.
+    """
+    mean, variance = _means(a, window), _variance(a, window)
+    likest = np.full_like(a, -1)
+    for near in _displaced(b):
+        shared = _means(a * near, window) - mean * _means(near, window)
+        likeness = (2 * shared + CONTRAST) / (variance + _variance(near, window) + CONTRAST)
+        np.maximum(likest, likeness, out=likest)
+    return np.asarray(np.clip(1 - likest, 0, None))
+
+
+def _displaced(picture: Float32[ndarray, "1 s s"]) -> Iterator[Float32[ndarray, "1 s s"]]:
+    """The picture moved by up to REACH pixels each way."""
+    wide = np.pad(picture, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+    side = picture.shape[1]
+    for y, x in np.ndindex(2 * REACH + 1, 2 * REACH + 1):
+        yield wide[:, y : y + side, x : x + side]
 
 
 def _variance(grey: ndarray, window: int) -> ndarray:
@@ -107,6 +136,13 @@ def _means(grey: ndarray, window: int) -> ndarray:
     import cv2
 
     return np.stack([cv2.blur(picture, (window, window), borderType=cv2.BORDER_REFLECT) for picture in grey])
+
+
+def _half(grey: Float32[ndarray, "T S S"]) -> Float32[ndarray, "T s s"]:
+    import cv2
+
+    side = grey.shape[1] // 2
+    return np.stack([cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in grey])
 
 
 def _soft(grey: ndarray) -> ndarray:
@@ -126,11 +162,11 @@ def _nearness(canonical: Canonical) -> Float[ndarray, "N 468"]:
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def _pool(image: ndarray) -> ndarray:
+def _pool(image: ndarray, patch: int = PATCH) -> ndarray:
     """Mean over patches: `[T S S ...]` to `[T s s ...]`."""
     T, S = image.shape[:2]
-    side = S // PATCH
-    return np.asarray(image.reshape(T, side, PATCH, side, PATCH, *image.shape[3:]).mean(axis=(2, 4)))
+    side = S // patch
+    return np.asarray(image.reshape(T, side, patch, side, patch, *image.shape[3:]).mean(axis=(2, 4)))
 
 
 def _laplacian(grey: ndarray) -> ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from argen.anomaly.artefacts import ARTEFACTS, inject
 from argen.anomaly.canonical import Canonical
-from argen.anomaly.face_features import face_patches, mesh_features
+from argen.anomaly.face_features import face_features, face_patches, mesh_features
 from argen.anomaly.gate import FaceGate
 from argen.errors import ModelUnavailable, UsageError
 from argen.face.track import FaceTrack
@@ -152,6 +152,20 @@ def test_the_source_is_what_a_clip_is_compared_with(gate):
     assert beside.p_value == pytest.approx(1 / 21)
 
 
+def test_structure_that_only_moved_is_not_strange():
+    """A pixel of drift is expression or the landmarks' error; an eye where there was none is neither."""
+    frames, track = make_clip(52)
+    source, landmarks = (frames[0], track.landmarks[0]), np.stack([track.landmarks[0]] * 4)
+    canonical = Canonical.of([track.landmarks], 112)
+    eyed = inject(frames[:1], landmarks[:1], "third eye", strength=1.0, seed=3)[0]
+    drifted = [np.roll(frames[0], step, axis=(0, 1)) for step in ((0, 1), (1, 0))]
+    shown = np.stack([frames[0], *drifted, eyed])
+    look = face_features(shown, landmarks, source, canonical)[0][:, face_patches(canonical)]
+    same, right, down, eye = look.max(axis=1)
+    np.testing.assert_allclose(same, 0, atol=2e-3)
+    assert (np.maximum(right, down) < 0.6 * eye).all()
+
+
 def test_frames_without_a_face(gate):
     frames, track = make_clip(44, 44)
     landmarks = track.landmarks.copy()
@@ -181,8 +195,8 @@ def test_save_and_load(gate, tmp_path):
 def test_a_gate_with_other_features_is_refused(gate, tmp_path):
     gate.save(tmp_path)
     head = (tmp_path / "gate.json").read_text()
-    assert '"modalities": 4' in head
-    (tmp_path / "gate.json").write_text(head.replace('"modalities": 4', '"modalities": 5'))
+    assert '"modalities": 5' in head
+    (tmp_path / "gate.json").write_text(head.replace('"modalities": 5', '"modalities": 4'))
     with pytest.raises(ModelUnavailable, match="another version"):
         FaceGate.load(tmp_path)
 
