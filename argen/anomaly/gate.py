@@ -39,7 +39,7 @@ SETTINGS: Final = CifSettings(
 )  # one prototype a face part: see Yardstick
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
 TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
-USUAL: Final = 0.8  # quantile of what real clips show that counts as 1
+USUAL: Final = 0.9  # quantile of what real clips show that counts as 1
 CALM: Final = 0.5  # share of a face's median spot that every spot is granted
 
 Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
