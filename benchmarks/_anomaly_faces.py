@@ -13,8 +13,11 @@ a broken window is the sound one's first frame, and of a sound one likewise.
 Sixteen windows of two recordings can't settle a rejection of 5 %, and windows cut closer would only repeat
 themselves. Puppets are the larger sample: 60 people, one clip each, judged in the same two turns by gates of
 4 and 26; none of these was ever used to choose anything. What was chosen on puppets was chosen on others
-(footage "dataset"). The men have been judged by other gates before: by one without units of its own for every
-spot, and by one with a fifth modality (is a spot like another part of the source?), which told no more.
+(footage "dataset"). Both samples have been judged before, by gates that were changed afterwards, and are less
+fresh with every time. The men four times: by a gate without units of its own for every spot; by one with a
+fifth modality (is a spot like another part of the source?), which told no more; by one that compared every
+spot with the same spot of the source only; and by this one, which looks nearby. The puppets by the last
+three. This one was settled on the woman and on puppets of footage "dataset", and then judged both once.
 
 Recall and coverage: share of real windows with a synthetic clip near (prdc, k = 3, canonical shapes over
 time), before and after the gate drops clips; synthetic are warped first frames and the broken windows.
