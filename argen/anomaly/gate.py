@@ -4,9 +4,9 @@ Nodes are patches of the flat face (`canonical.py`), one hypergraph a frame; the
 differ from the source's and from the frame before, and how its mesh moves (`face_features.py`; clips should
 be of one frame rate). Every modality gives a clip two signs: its face on average, and its worst spot of an
 eye's size, each spot in units of what real clips show there. A clip's score is the largest of its signs, each
-again in units of what real clips show. The p-value is conformal: the share of real calibration clips at least
-as strange, the clip itself counted among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 %
-takes 19.
+in deviations of its logarithm over real clips: a quantile of so few would hang on the two or three strangest.
+The p-value is conformal: the share of real calibration clips at least as strange, the clip itself counted
+among them; from m clips it can't fall below 1 / (m + 1): rejecting at 5 % takes 19.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SETTINGS: Final = CifSettings(
 SPREAD_FLOOR: Final = 0.5  # share of a feature's overall deviation that every patch is granted
 TAIL: Final = 0.995  # quantile of a normal clip's deviations that counts as 1
 USUAL: Final = 0.9  # quantile of what real clips show that counts as 1
+DEVIATION_FLOOR: Final = 0.3  # of the logarithm of a sign: of a few clips that happen to be alike
+LEAST: Final = 1e-6  # of what a spot shows
 CALM: Final = 0.5  # share of a face's median spot that every spot is granted
 
 Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
@@ -49,7 +51,7 @@ Clip = tuple[UInt8[ndarray, "T H W 3"], FaceTrack]
 class FaceAnomaly:
     """How strange one clip is, and where in which frame."""
 
-    score: float  # larger is stranger; infinite without two frames of a face
+    score: float  # deviations of real clips' own, larger is stranger; infinite without two frames of a face
     p_value: float  # share of real clips at least as strange; 1 / (m + 1) at least
     heatmap: Float32[ndarray, "T H W"]  # 0 usual, 1 calibration's strangest
     frames: Float32[ndarray, "T"]  # each frame's score; NaN where it wasn't judged
@@ -91,10 +93,11 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class Units:
-    """What real clips usually show: at every spot, and as the largest of their spots."""
+    """What real clips usually show: at every spot; and as signs, in logarithms, with their deviations."""
 
     spot: Float32[ndarray, "M P"]
-    sign: Float32[ndarray, "S"]
+    usual: Float32[ndarray, "S"]
+    deviation: Float32[ndarray, "S"]
 
     @classmethod
     def of(cls, shown: Float32[ndarray, "m M P"]) -> Units:
@@ -102,22 +105,26 @@ class Units:
         spot = np.quantile(shown, USUAL, axis=0)
         calm = CALM * np.median(spot[:, 1:], axis=1, keepdims=True)
         spot[:, 1:] = np.maximum(spot[:, 1:], calm)
-        draft = cls(np.maximum(spot, 1e-6).astype(np.float32), np.ones(1, np.float32))
-        sign = np.maximum(np.quantile(draft._signs(shown), USUAL, axis=0), 1e-6)
-        return cls(draft.spot, sign.astype(np.float32))
+        spot = np.maximum(spot, LEAST).astype(np.float32)
+        signs = cls(spot, np.zeros(1, np.float32), np.ones(1, np.float32))._signs(shown)
+        deviation = np.sqrt(signs.var(axis=0) + DEVIATION_FLOOR**2)
+        return cls(spot, signs.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
 
     def __call__(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n"]:
-        """The largest sign of each."""
-        return np.asarray((self._signs(shown) / self.sign).max(axis=1), np.float32)
+        """The largest sign of each, in deviations."""
+        return np.asarray(self._signs(shown).max(axis=1), np.float32)
 
     def spots(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n Q"]:
-        """Each spot's largest over the modalities."""
-        spots = (shown / self.spot)[:, :, 1:] / self.sign[len(self.spot) :, None]
+        """Each spot's largest over the modalities, in the same deviations as if it were the worst."""
+        worst = len(self.spot)  # signs of the whole face come first
+        scaled = np.log(np.maximum(shown / self.spot, LEAST))[:, :, 1:]
+        spots = (scaled - self.usual[worst:, None]) / self.deviation[worst:, None]
         return np.asarray(spots.max(axis=1), np.float32)
 
     def _signs(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n S"]:
-        scaled = shown / self.spot
-        return np.concatenate([scaled[:, :, 0], scaled[:, :, 1:].max(axis=2)], axis=1)
+        scaled = np.log(np.maximum(shown / self.spot, LEAST))
+        signs = np.concatenate([scaled[:, :, 0], scaled[:, :, 1:].max(axis=2)], axis=1)
+        return np.asarray((signs - self.usual) / self.deviation)
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ class FaceGate:
         shown, units = self._shown(frames, track, source), Units.of(self.calibration)
         each[rows] = units(shown)
         found = _of_clip(shown)
-        spots = units.spots(shown) / units(self.calibration).max()
+        spots = units.spots(shown) / max(float(units(self.calibration).max()), LEAST)
         flat = np.clip(self._flat(spots), 0, 1).astype(np.float32)
         heat[rows] = self.yardstick.canonical.rewrap(flat, track.landmarks[rows], frames.shape[1:3])
         return FaceAnomaly(float(units(found[None])[0]), self.p_value(found), heat, each)
