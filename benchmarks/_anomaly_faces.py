@@ -14,10 +14,11 @@ Sixteen windows of two recordings can't settle a rejection of 5 %, and windows c
 themselves. Puppets are the larger sample: 60 people, one clip each, judged in the same two turns by gates of
 4 and 26; none of these was ever used to choose anything. What was chosen on puppets was chosen on others
 (footage "dataset"). Both samples have been judged before, by gates that were changed afterwards, and are less
-fresh with every time. The men four times: by a gate without units of its own for every spot; by one with a
+fresh with every time. The men five times: by a gate without units of its own for every spot; by one with a
 fifth modality (is a spot like another part of the source?), which told no more; by one that compared every
-spot with the same spot of the source only; and by this one, which looks nearby. The puppets by the last
-three. This one was settled on the woman and on puppets of footage "dataset", and then judged both once.
+spot with the same spot of the source only; by one that looks nearby; and by this one, which also counts signs
+in deviations of their logarithms. The puppets by the last four. Every one was settled on the woman and on
+puppets of footage "dataset", and then judged both once.
 
 Recall and coverage: share of real windows with a synthetic clip near (prdc, k = 3, canonical shapes over
 time), before and after the gate drops clips; synthetic are warped first frames and the broken windows.
