@@ -59,6 +59,14 @@ def group_relative(
     return Advantages(values, parts, int(out.sum()), idle_groups, idle)
 
 
+def best_of(
+    advantage: Float32[Tensor, "K"], gated: Bool[Tensor, "K"], best: int | None
+) -> Int64[Tensor, "k"]:
+    """Which clips of a group to imitate, in their order: the `best` ones, or all; gated ones come last."""
+    worth = torch.where(gated, -torch.inf, advantage)
+    return worth.argsort(descending=True, stable=True)[:best].sort().values
+
+
 def _in_group(values: Float32[Tensor, "K"], out: Bool[Tensor, "K"]) -> Float32[Tensor, "K"]:
     if out.all():
         return torch.zeros_like(values)

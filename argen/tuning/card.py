@@ -53,8 +53,12 @@ or `pipe.load_lora_weights` where the pipeline has it. Clips made with it are sy
 
 
 def use_of(adapter: Path, recipe: TuneRecipe) -> str:
-    """The settings that call an adapter as it was tuned."""
-    return f"--set generate.adapter={adapter} --set generate.guidance={recipe.generate.guidance:g}"
+    """The settings that call an adapter as it was tuned and judged."""
+    steps = max(recipe.tune.steps or (recipe.generate.steps,))
+    guidance = recipe.generate.guidance
+    return (
+        f"--set generate.adapter={adapter} --set generate.guidance={guidance:g} --set generate.steps={steps}"
+    )
 
 
 def _steps(recipe: TuneRecipe) -> str:

@@ -12,9 +12,6 @@ from torch import Tensor
 from argen.tuning.rollout import Action, Layout, Trajectory, density
 from argen.tuning.transition import Noise, Step, Transition, kl_divergence
 
-MOST = 4.0
-"""Largest weight of a clip in reflow, where an average one has 1."""
-
 
 @dataclass(frozen=True)
 class Terms:
@@ -96,46 +93,42 @@ def nft(moment: Moment, knobs: Knobs) -> Terms:
 
 
 def reflow(moment: Moment, knobs: Knobs) -> Terms:
-    """Straight paths to the better clips: rectified flow on the reference's own pairs of noise and clip.
+    """Straight to the better clips from wherever the model itself goes; `centre` is the denoiser's output.
 
-    A clip counts by the exponential of its advantage (reward-weighted regression). The reference may take
-    more steps and use guidance; what is tuned learns to arrive there in few and without.
+    Rectified flow on the model's own path (`rollout.walk`) instead of on the line between noise and clip: in
+    few steps the two part, and what was learnt on the line isn't asked. Whose advantage is 0 teaches nothing.
     """
     squared = moment.layout.actions((moment.centre - moment.action.following.float()) ** 2)
-    weight = moment.advantage.exp().clamp(max=MOST)
     one = torch.ones_like(moment.advantage)
-    return _terms(moment, weight * squared.flatten(1).mean(1), one, one < 0)
+    return _terms(moment, (moment.advantage != 0) * squared.flatten(1).mean(1), one, one < 0)
 
 
 OBJECTIVES: Mapping[str, Objective] = {"ddpo": ddpo, "grpo": grpo, "nft": nft, "reflow": reflow}
 
 
 def forward_process(
-    trajectory: Trajectory,
-    clean: Tensor,
-    steps: tuple[Step, ...],
-    indices: range,
-    noise_seed: int | None = None,
+    trajectory: Trajectory, clean: Tensor, steps: tuple[Step, ...], indices: range, noise_seed: int
 ) -> Trajectory:
     """The trajectory that shows the denoiser freshly noised clean latents at `indices` (not the first step).
 
-    Without a seed the noise is the rollout's own first, and the first step may be shown too. Actions carry,
-    as what followed, the output that the denoiser should have given.
+    Actions carry, as what followed, the output that the denoiser should have given.
     """
     latents, actions = {}, []
     for index in indices:
         step = steps[index]
-        if noise_seed is None:
-            noise = trajectory.start.float() / steps[0].g
-        else:
-            generator = torch.Generator().manual_seed(noise_seed + index)
-            noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        generator = torch.Generator().manual_seed(noise_seed + index)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         noised = step.a * clean.float() + step.g * noise
-        target = (clean.float() - step.from_sample * noised) / step.from_output
         latents[index - 1, 0] = noised.to(clean.dtype)
-        law = Transition(index, 0.0, 1.0, 1.0)
-        actions.append(Action(law, target, target, torch.zeros(len(clean), device=clean.device)))
+        actions.append(leading_to(clean, step, noised))
     return replace(trajectory, latents=latents, actions=tuple(actions))
+
+
+def leading_to(clean: Tensor, step: Step, sample: Tensor) -> Action:
+    """The output that a denoiser should give for a sample, if `clean` is where it leads; as an action."""
+    target = (clean.float() - step.from_sample * sample.float()) / step.from_output
+    law = Transition(step.index, 0.0, 1.0, 1.0)
+    return Action(law, target, target, torch.zeros(len(clean), device=clean.device))
 
 
 def _clipped(ratio: Tensor, advantage: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:

@@ -77,11 +77,11 @@ class Trajectory:
     latents: Mapping[tuple[int, int], Tensor]  # (step, stream) -> what the step gave back
     answers: dict[str, Any]  # denoiser -> shape of what it answers; a replay notes what isn't known
     layout: Layout
-    start: Float[Tensor, "B ..."]  # what the first step was given: noise
     clean: Float[Tensor, "B ..."]  # what the last step gave
 
 
 OnAction = Callable[[Action, Float32[Tensor, "B ..."]], None]
+OnState = Callable[[Step, Float[Tensor, "B ..."], Float[Tensor, "B ..."]], None]
 
 
 def record(
@@ -102,7 +102,6 @@ def record(
     explorers = generators(explore or [_exploring(seed) for seed in seeds])
     actions: list[Action] = []
     latents: dict[tuple[int, int], Tensor] = {}
-    start: list[Tensor] = []
     clean: list[Tensor] = []
     clock = _Clock(pipe.scheduler)
 
@@ -118,8 +117,6 @@ def record(
             actions.append(Action(law, centre, following, density(law, centre, following, layout)))
         if window and window.start - 1 <= at.index < window.stop:
             latents[at.index, at.stream] = following
-        if at == _Place(0, 0):
-            start.append(sample)
         if at == _Place(len(clock.steps) - 1, 0):
             clean.append(following)
         return _answer(following, options)
@@ -130,8 +127,7 @@ def record(
         for name, module in denoisers(pipe).items():
             stack.enter_context(_noting(module, name, answers))
         output = frames_of(pipe(**call, generator=generators(seeds)))
-    ends = start[0], clean[0]
-    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, *ends)
+    return output, Trajectory(dict(call), tuple(seeds), tuple(actions), latents, answers, layout, clean[0])
 
 
 def steps_of(pipe: Pipeline, call: Mapping[str, Any], seeds: Sequence[int]) -> tuple[Step, ...]:
@@ -167,17 +163,34 @@ def replay(pipe: Pipeline, trajectory: Trajectory, on_action: OnAction, gradient
                 raise _Finished
         return _answer(trajectory.latents.get((at.index, at.stream), sample).detach(), options)
 
-    undecorated = inspect.unwrap(type(pipe).__call__)
     with torch.set_grad_enabled(gradients), ExitStack() as stack:
-        stack.enter_context(replaced(pipe.scheduler, "step", step))
         for name, module in denoisers(pipe).items():
             skip = _skipping(module, name, trajectory.answers, lambda: clock.coming not in todo)
             stack.enter_context(skip)
-        try:
-            undecorated(pipe, **trajectory.call, generator=generators(trajectory.seeds), return_dict=False)
-        except _Finished:
-            return
-    raise RecipeError("tune: the pipeline ended before its replay did; it can't be tuned by replay")
+        _to_its_end(pipe, trajectory.call, trajectory.seeds, step)
+
+
+def walk(pipe: Pipeline, call: Mapping[str, Any], seeds: Sequence[int], on_state: OnState) -> None:
+    """Run the pipeline's own deterministic path with gradients; `on_state` gets each state and its output.
+
+    What follows is cut from the graph: `on_state` should run backward itself.
+    """
+    clock = _Clock(pipe.scheduler)
+
+    def step(
+        model_output: Tensor, timestep: Tensor | float, sample: Tensor, *_: object, **options: object
+    ) -> Answer:
+        at = clock.tick(timestep)
+        taken: Step = clock.steps[at.index]
+        if at.stream == 0:
+            on_state(taken, sample.detach(), model_output)
+            if at.index == len(clock.steps) - 1:
+                raise _Finished
+        following = mean(transition(taken, STILL), sample, model_output).detach()
+        return _answer(following.to(sample.dtype), options)
+
+    with torch.set_grad_enabled(True):
+        _to_its_end(pipe, call, seeds, step)
 
 
 def density(
@@ -204,7 +217,20 @@ def _exploring(seed: int) -> int:
 
 
 class _Finished(Exception):
-    """The last action of a replay is done: the rest of the pipeline would change nothing."""
+    """The last step that is wanted is done: the rest of the pipeline would change nothing."""
+
+
+def _to_its_end(
+    pipe: Pipeline, call: Mapping[str, Any], seeds: Sequence[int], step: Callable[..., Answer]
+) -> None:
+    """Run the pipeline, un-decorated so that gradients flow, until `step` says that it has finished."""
+    undecorated = inspect.unwrap(type(pipe).__call__)
+    with replaced(pipe.scheduler, "step", step):
+        try:
+            undecorated(pipe, **call, generator=generators(seeds), return_dict=False)
+        except _Finished:
+            return
+    raise RecipeError("tune: the pipeline ended before its replay did; it can't be tuned by replay")
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,11 @@ def _order(settings: TuneSettings, seed: int, iteration: int, cases: int) -> lis
 
 
 def _calls(settings: TuneSettings) -> Iterator[tuple[int, Sequence[int]]]:
-    """Members of a group by their number of steps, which alternates so that efficiency can be told apart."""
-    counts = settings.steps
+    """Members of a group by their number of steps, which alternates so that efficiency can be told apart.
+
+    In reflow the reference has its own number, and that of what is tuned alternates from update to update.
+    """
+    counts = settings.steps if settings.objective != "reflow" else settings.steps[:1]
     for place, steps in enumerate(counts):
         members = range(place, settings.num_generations, len(counts))
         for start in range(0, len(members), settings.batch):

@@ -39,6 +39,9 @@ class TuneSettings(Settings):
     )
     updates: int = Field(1, ge=1, description="updates per rollout; with one, the clip never binds")
     learning_rate: float = Field(3e-4, gt=0, description="of AdamW")
+    cooldown: float = Field(
+        0.0, ge=0, le=1, description="last share of the iterations, in which the learning rate falls to 0"
+    )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="norm at which the gradient is cut")
     clip: float | None = Field(None, gt=0, description="of the ratio, in units of the mean log-ratio")
@@ -53,6 +56,11 @@ class TuneSettings(Settings):
         default_factory=dict,
         description="arguments of the call by which the untuned model differs, which beta pulls toward and "
         "reflow imitates; {guidance_scale: 5} with generate.guidance 1 moves guidance into the weights",
+    )
+    best: int | None = Field(
+        None,
+        ge=1,
+        description="reflow: so many best clips of a group are imitated; empty: all that pass the gates",
     )
     rank: int = Field(8, ge=1, description="of the LoRA matrices")
     alpha: float | None = Field(None, gt=0, description="their scale; empty: the rank")
@@ -108,6 +116,12 @@ class TuneSettings(Settings):
             raise ValueError(
                 f"beta: {self.objective} has no KL to the untuned model; use grpo, or leave it out"
             )
+        if self.window is not None and self.objective == "reflow":
+            raise ValueError("window: reflow trains every step; leave it out")
+        if self.best and self.objective != "reflow":
+            raise ValueError(f"best: {self.objective} imitates no clip; use reflow, or leave it out")
+        if self.best and self.best > self.num_generations:
+            raise ValueError(f"best: {self.best} of a group of {self.num_generations} (num_generations)")
         if self.kl_target and not self.beta:
             raise ValueError("kl_target steers beta; set beta above 0 to begin with, or leave it out")
         if self.reference and not self.beta and self.objective != "reflow":

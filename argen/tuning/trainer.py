@@ -11,18 +11,19 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 from torch.nn import Parameter
 
 from argen.errors import RecipeError, did_you_mean
 from argen.generate.probe import denoisers
 from argen.tuning.admission import admit, batched
-from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative
+from argen.tuning.advantage import Advantages, PerPromptStatistics, best_of, group_relative
 from argen.tuning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -33,8 +34,8 @@ from argen.tuning.checkpoint import (
 from argen.tuning.diagnostics import Meter, Report
 from argen.tuning.lora import adapter, inject, put, shard, untuned
 from argen.tuning.memory import Memory, decode_singly
-from argen.tuning.objective import OBJECTIVES, Moment, forward_process, steered
-from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of
+from argen.tuning.objective import OBJECTIVES, Moment, forward_process, leading_to, steered
+from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of, walk
 from argen.tuning.sampling import Draw, draws
 from argen.tuning.scoring import Case, Pending, Scorer, Scores
 from argen.tuning.settings import TuneSettings
@@ -118,9 +119,11 @@ class Tuner:
             with meter.timed("reward"):
                 scores = [item.scores() for item in rolled]
             advantages, mine = self._advantages(rolled, scores)
+            if self.settings.objective == "reflow":
+                rolled, mine = self._chosen(rolled, scores, mine)
             with meter.timed("update"):
                 for update in range(self.settings.updates):
-                    self._update(rolled, mine, meter, first=update == 0)
+                    self._update(rolled, mine, meter, update)
         meter.scores(scores, advantages)
         if self.settings.kl_target:
             self._steer(meter)
@@ -153,7 +156,6 @@ class Tuner:
             if self.settings.objective == "reflow":
                 with untuned(self.pipe):
                     made, trajectory = self._record(draw, {**call, **self.settings.reference})
-                trajectory = replace(trajectory, call=call, answers={})
             else:
                 made, trajectory = self._record(draw, call)
             prepared = self._prepared(draw, trajectory)
@@ -176,15 +178,28 @@ class Tuner:
 
     def _prepared(self, draw: Draw, trajectory: Trajectory) -> Trajectory:
         """What the update replays: the rollout itself, or points of the forward process."""
-        if self.settings.objective in {"grpo", "ddpo"}:
+        if self.settings.objective != "nft":
             return trajectory
         if draw.steps not in self._schedules:
             self._schedules[draw.steps] = steps_of(self.pipe, trajectory.call, draw.seeds)
-        steps, clean = self._schedules[draw.steps], trajectory.clean
-        if self.settings.objective == "reflow":
-            return forward_process(trajectory, clean, steps, draw.window)
+        steps = self._schedules[draw.steps]
         indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
-        return forward_process(trajectory, clean, steps, indices, draw.explore[0])
+        return forward_process(trajectory, trajectory.clean, steps, indices, draw.explore[0])
+
+    def _chosen(
+        self, rolled: Sequence[Rolled], scores: Sequence[Scores], advantage: Float32[Tensor, "B"]
+    ) -> tuple[list[Rolled], Float32[Tensor, "n"]]:
+        """The best clips of each group, `tune.batch` a call; and 1 for each, or 0 where a gate refused it."""
+        chosen, counts, start = [], [], 0
+        for _, group in groupby(zip(rolled, scores, strict=True), lambda pair: pair[0].draw.group):
+            members = list(group)
+            gated = torch.cat([said.gated for _, said in members])
+            kept = best_of(advantage[start : start + len(gated)], gated, self.settings.best)
+            start += len(gated)
+            whole = _joined([item for item, _ in members])
+            chosen += [_part(whole, some) for some in torch.split(kept, self.settings.batch)]
+            counts.append((~gated[kept]).float())
+        return chosen, torch.cat(counts)
 
     def _advantages(
         self, rolled: Sequence[Rolled], scores: Sequence[Scores]
@@ -216,30 +231,35 @@ class Tuner:
         return replace(found, values=values)
 
     def _update(
-        self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, first: bool
+        self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, update: int
     ) -> None:
         start = 0
         for item in rolled:
             advantage = mine[start : start + len(item.draw.seeds)]
             start += len(advantage)
             if advantage.any() or self._always:  # else nothing differed in its group
-                self._learn(item.trajectory, advantage.to(item.trajectory.clean.device), meter, first)
+                self._learn(item, advantage.to(item.trajectory.clean.device), meter, update)
         self._add_up_gradients()
         weights = list(self.weights.values())
         meter.add(
             "gradient_norm", float(torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm))
         )
+        self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * self._warmth()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, average in self.average.items():
                 average.lerp_(self.weights[name], 1 - self.settings.ema)
 
-    def _learn(
-        self, trajectory: Trajectory, advantage: Float32[Tensor, "b"], meter: Meter, first: bool
-    ) -> None:
+    def _warmth(self) -> float:
+        """Share of the learning rate that this iteration gets."""
+        left = 1 - self.iteration / self.settings.iterations
+        return max(min(1.0, left / self.settings.cooldown), 0.0) if self.settings.cooldown else 1.0
+
+    def _learn(self, item: Rolled, advantage: Float32[Tensor, "b"], meter: Meter, update: int) -> None:
+        trajectory = item.trajectory
         references = self._references(trajectory) if self.settings.beta else {}
-        clips = self.settings.prompts * self.settings.num_generations
+        clips = self.settings.prompts * (self.settings.best or self.settings.num_generations)
         objective = OBJECTIVES[self.settings.objective]
         knobs = replace(self.settings.knobs, beta=self.beta)
 
@@ -250,10 +270,10 @@ class Tuner:
                 )
             moment = Moment(action, centre, advantage, self.layout, references.get(action.law.index))
             terms = objective(moment, knobs)
-            if first:
+            if update == 0:
                 self._check_ratio(terms.ratio, meter)
             with meter.gradient_of_step(action.law.index, self.weights):
-                torch.autograd.backward(terms.loss.sum() / (clips * len(trajectory.actions)))
+                torch.autograd.backward(terms.loss.sum() / (clips * actions))
             meter.add("loss", float(terms.loss.detach().mean()))
             meter.add("kl", float(terms.kl.mean()))
             meter.add("clip_fraction", float(terms.clipped.mean()))
@@ -261,7 +281,17 @@ class Tuner:
                 with torch.no_grad():
                     meter.add("kl_to_reference", float(moment.kl(moment.reference).mean()))
 
-        replay(self.pipe, trajectory, on_action)
+        if self.settings.objective != "reflow":
+            actions = len(trajectory.actions)
+            replay(self.pipe, trajectory, on_action)
+            return
+        counts = self.settings.steps
+        actions = counts[(self.iteration * self.settings.updates + update + item.draw.group) % len(counts)]
+        call = self.call(self.cases[item.draw.case], len(advantage), actions) | {"output_type": "latent"}
+        walk(
+            self.pipe, call, trajectory.seeds,
+            lambda step, sample, output: on_action(leading_to(trajectory.clean, step, sample), output),
+        )  # fmt: skip
 
     def _check_ratio(self, ratio: Float32[Tensor, "b"], meter: Meter) -> None:
         deviation = float((ratio - 1).abs().max())
@@ -321,6 +351,24 @@ class Tuner:
         log.info("going on after iteration %d", self.iteration)
 
 
+def _joined(items: Sequence[Rolled]) -> Rolled:
+    """The calls of one group as if they had been one; of what was made only the clean latents."""
+    first = items[0]
+    seeds = tuple(seed for item in items for seed in item.draw.seeds)
+    clean = torch.cat([item.trajectory.clean for item in items])
+    return replace(
+        first,
+        draw=replace(first.draw, seeds=seeds),
+        trajectory=replace(first.trajectory, seeds=seeds, clean=clean),
+    )
+
+
+def _part(item: Rolled, members: Int64[Tensor, "k"]) -> Rolled:
+    seeds = tuple(item.draw.seeds[index] for index in members.tolist())
+    trajectory = replace(item.trajectory, seeds=seeds, clean=item.trajectory.clean[members])
+    return replace(item, draw=replace(item.draw, seeds=seeds), trajectory=trajectory)
+
+
 def _check_reference(settings: TuneSettings, pipe: Pipeline) -> None:
     known = set(inspect.signature(type(pipe).__call__).parameters)
     for name in sorted(set(settings.reference) - known):
@@ -332,7 +380,7 @@ def _check_reference(settings: TuneSettings, pipe: Pipeline) -> None:
 def _warn(settings: TuneSettings) -> None:
     if settings.updates == 1 and "clip" in settings.model_fields_set:
         log.warning("tune.clip: with one update per rollout the ratio is always 1, and a clip never binds")
-    if settings.num_generations < 8:
+    if settings.num_generations < 8 and settings.objective != "reflow":
         log.warning(
             "tune.num_generations: %d; below 8 a group says little on video", settings.num_generations
         )

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from argen.tuning.advantage import PerPromptStatistics, conflict, group_relative
+from argen.tuning.advantage import PerPromptStatistics, best_of, conflict, group_relative
 
 K = 4
 
@@ -108,3 +108,12 @@ def test_running_statistics_are_those_of_the_published_tracker():
     other = PerPromptStatistics()
     other.restore(tracker.state())
     assert other.state() == tracker.state()
+
+
+def test_the_best_of_a_group_come_in_their_order_and_gated_ones_last():
+    worth, free = torch.tensor([0.5, -1.0, 2.0, 1.0]), torch.zeros(4, dtype=torch.bool)
+    assert best_of(worth, free, 2).tolist() == [2, 3]
+    assert best_of(worth, free, None).tolist() == [0, 1, 2, 3]
+    refused = torch.tensor([False, False, True, False])
+    assert best_of(worth, refused, 2).tolist() == [0, 3]
+    assert len(best_of(worth, ~free, 2)) == 2  # so that every process makes as many calls

@@ -6,7 +6,7 @@ import torch
 from argen.generate.probe import denoisers
 from argen.tuning import transition as law
 from argen.tuning.admission import admit, batched, parity
-from argen.tuning.rollout import density, record, replay
+from argen.tuning.rollout import density, record, replay, walk
 from tests.tiny import FAMILIES, tiny_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -56,6 +56,25 @@ def deviations(pipe, trajectory):
 def test_without_noise_it_is_the_stock_pipeline(family, admitted, call_of):
     pipe, layout = admitted(family, call_of(family))
     assert parity(pipe, call_of(family, num_inference_steps=STEPS), layout) <= 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_walk_visits_the_models_own_states_with_gradients(family, admitted, call_of):
+    pipe, layout = admitted(family, call_of(family))
+    _, trajectory = rolled(pipe, layout, call_of(family), law.STILL, range(STEPS))
+    seen = []
+
+    def on_state(step, sample, output):
+        known = trajectory.latents.get((step.index - 1, 0))
+        assert known is None or torch.equal(sample, known)
+        seen.append((step.index, output.requires_grad))
+
+    for module in denoisers(pipe).values():
+        module.requires_grad_(True)
+    walk(pipe, trajectory.call, trajectory.seeds, on_state)
+    for module in denoisers(pipe).values():
+        module.requires_grad_(False)
+    assert seen == [(index, True) for index in range(STEPS)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

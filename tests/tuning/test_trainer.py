@@ -195,6 +195,53 @@ def test_reflow_moves_guidance_and_steps_into_the_weights(tuner_of):
     assert (made() - wanted).pow(2).mean() < 0.7 * (before - wanted).pow(2).mean()
 
 
+def test_the_learning_rate_falls_at_the_end_and_a_resumed_run_knows_where(tuner_of, tmp_path):
+    tuner = tuner_of(tmp_path, iterations=4, cooldown=0.5)
+    rates = []
+    for _ in range(4):
+        tuner.step()
+        rates.append(tuner.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005])
+    tuner.iteration = 3
+    tuner.save()
+    resumed = tuner_of(tmp_path, iterations=4, cooldown=0.5)
+    resumed.step()
+    assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+
+
+def test_reflow_imitates_the_best_of_a_group(tuner_of):
+    def later_is_better(frames, **_):
+        return torch.arange(len(frames), dtype=torch.float32)
+
+    tuner = tuner_of(objective="reflow", rewards={"later": later_is_better}, best=1, cases=1)
+    (draw,) = tuner._draws()
+    walked = []
+    learn = tuner._learn
+    tuner._learn = lambda item, *rest: walked.append(item) or learn(item, *rest)
+    assert tuner.step().values["gradient_norm"] > 0
+    assert [item.trajectory.seeds for item in walked] == [draw.seeds[-1:]]
+    assert len(walked[0].trajectory.clean) == 1
+
+
+def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
+    tuner = tuner_of(objective="reflow", batch=2, best=3, cases=1)
+    walked = []
+    learn = tuner._learn
+    tuner._learn = lambda item, *rest: walked.append(len(item.draw.seeds)) or learn(item, *rest)
+    tuner.step()
+    assert walked == [2, 1]
+
+
+def test_reflow_learns_nothing_from_a_group_that_a_gate_refused(tuner_of):
+    gate = (lambda frames, **_: torch.zeros(len(frames)), 0.5)
+    assert tuner_of(objective="reflow", gates={"gate": gate}).step().values["gradient_norm"] == 0
+
+
+def test_reflow_teaches_each_number_of_steps_in_turn(tuner_of):
+    tuner = tuner_of(objective="reflow", steps=(2, 3), updates=2)
+    assert set(tuner.step().values) >= {f"gradient_of_step/{index}" for index in range(3)}
+
+
 def test_steps_vary_within_a_group_so_that_efficiency_can_teach(tuner_of):
     seen = []
 
@@ -413,6 +460,9 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"reference": {"guidance_scale": 5.0}}, "set beta above 0"),
         ({"kl_target": 0.1}, "set beta above 0"),
         ({"beta": 0.1, "objective": "reflow"}, "reflow has no KL"),
+        ({"window": 2, "objective": "reflow"}, "reflow trains every step"),
+        ({"best": 2}, "imitates no clip"),
+        ({"best": 99, "objective": "reflow"}, "of a group of"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, words):
