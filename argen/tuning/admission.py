@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 STEPS = 3
 """Denoising steps of a trial run: enough to pass the boundary of a two-stage pipeline."""
+PER_SAMPLE = ("image", "prompt")
+"""Arguments of a call of which each sample has its own."""
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5}
 """Largest relative difference from the stock scheduler; in half precisions rounding alone gives 2e-2."""
 
@@ -68,6 +70,20 @@ def batched(call: Mapping[str, Any], count: int, layout: Layout) -> dict[str, An
         call["image"] = [call["image"]] * count
     if call.get("prompt") is not None:
         call["prompt"] = [call["prompt"]] * count
+    return call
+
+
+def common(call: Mapping[str, Any]) -> dict[str, Any]:
+    """What calls must have alike to be made together."""
+    return {name: value for name, value in call.items() if name not in PER_SAMPLE}
+
+
+def together(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One call for the samples of several that `batched` made, alike in all but images and prompts."""
+    call = dict(calls[0])
+    for name in PER_SAMPLE:
+        if isinstance(call.get(name), list):
+            call[name] = [one for other in calls for one in other[name]]
     return call
 
 

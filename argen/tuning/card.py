@@ -23,11 +23,11 @@ def write_card(folder: Path, recipe: TuneRecipe, model: Mapping[str, str], stopp
     best = max(trials, key=lambda entry: entry["worth"])
     table = "\n".join(f"| {name} | {_round(trials[0], name)} | {_round(best, name)} |" for name in names)
     tune, noise = recipe.tune, recipe.tune.exploration
-    apart = [name for name in tune.judge if name not in tune.rewards]
+    judge = weighted(tune.judge) or "none, so read the numbers with care"
     text = f"""# LoRA adapter for {model.get("pipeline", "an image-to-video pipeline")}
 
-Tuned with ARGen against {", ".join(f"{name} (weight {weight:g})" for name, weight in tune.rewards.items())}.
-Judge that was never trained on: {", ".join(apart) or "none, so read the numbers with care"}.
+Tuned with ARGen against {weighted(tune.rewards)}.
+Judge, whose expressions come from networks that no reward asks: {judge}.
 
 | | |
 |---|---|
@@ -50,6 +50,11 @@ Use it: `argen-augment SRC OUT {use_of(folder, recipe)}`,
 or `pipe.load_lora_weights` where the pipeline has it. Clips made with it are synthetic: say so.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def weighted(rewards: Mapping[str, float]) -> str:
+    """Rewards with their weights, for a reader."""
+    return ", ".join(f"{name} (weight {weight:g})" for name, weight in rewards.items())
 
 
 def use_of(adapter: Path, recipe: TuneRecipe) -> str:

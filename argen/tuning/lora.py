@@ -25,13 +25,19 @@ def inject(pipe: Pipeline, rank: int, alpha: float, seed: int, targets: Sequence
 
     The output is unchanged until the first update. `targets` are ends of layer names; by default the
     attention projections. There is no dropout: it would make a replay differ from its rollout. Rank 0
-    trains every weight instead, for denoisers too small to have a low rank.
+    trains every weight instead, for denoisers too small to have a low rank. An adapter that is there
+    already (`generate.adapter`) is gone on from. Raises RecipeError if it has another rank or scale.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     for component in pipe.components.values():
         if isinstance(component, nn.Module):
             component.requires_grad_(False).eval()
+    begun = [module for module in denoisers(pipe).values() if NAME in getattr(module, "peft_config", {})]
+    if begun:
+        for module in begun:
+            _go_on(module, rank, alpha)
+        return
     if rank == 0:
         for module in denoisers(pipe).values():
             module.requires_grad_(True)
@@ -48,6 +54,23 @@ def inject(pipe: Pipeline, rank: int, alpha: float, seed: int, targets: Sequence
             inject_adapter_in_model(config, module, adapter_name=NAME)
     for weight in adapter(pipe).values():
         weight.data = weight.data.float()
+
+
+def _go_on(module: nn.Module, rank: int, alpha: float) -> None:
+    config: Any = module.peft_config[NAME]  # type: ignore[index]
+    if config.rank_pattern or config.alpha_pattern or config.use_rslora:
+        raise RecipeError(
+            "generate.adapter: its layers differ in rank or scale, so tuning can't go on from it"
+        )
+    if (config.r, float(config.lora_alpha)) != (rank, alpha):
+        raise RecipeError(
+            f"generate.adapter: its rank is {config.r} and its scale {config.lora_alpha:g}; to go on from it "
+            f"set tune.rank={config.r} and tune.alpha={config.lora_alpha:g}"
+        )
+    for name, weight in module.named_parameters():
+        if f".{NAME}." in name:
+            weight.requires_grad_(True)
+            weight.data = weight.data.float()
 
 
 def adapter(pipe: Pipeline) -> dict[str, nn.Parameter]:

@@ -62,6 +62,9 @@ class TuneSettings(Settings):
         ge=1,
         description="reflow: so many best clips of a group are imitated; empty: all that pass the gates",
     )
+    remember: int | None = Field(
+        None, ge=1, description="reflow: latest iterations whose clips are learnt from again; empty: all"
+    )
     rank: int = Field(8, ge=1, description="of the LoRA matrices")
     alpha: float | None = Field(None, gt=0, description="their scale; empty: the rank")
     dropout: float = Field(0.0, description="must stay 0")
@@ -120,6 +123,8 @@ class TuneSettings(Settings):
             raise ValueError("window: reflow trains every step; leave it out")
         if self.best and self.objective != "reflow":
             raise ValueError(f"best: {self.objective} imitates no clip; use reflow, or leave it out")
+        if self.remember and self.objective != "reflow":
+            raise ValueError(f"remember: {self.objective} learns from what it just tried; leave it out")
         if self.best and self.best > self.num_generations:
             raise ValueError(f"best: {self.best} of a group of {self.num_generations} (num_generations)")
         if self.kl_target and not self.beta:

@@ -11,19 +11,18 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import Parameter
 
 from argen.errors import RecipeError, did_you_mean
 from argen.generate.probe import denoisers
-from argen.tuning.admission import admit, batched
-from argen.tuning.advantage import Advantages, PerPromptStatistics, best_of, group_relative
+from argen.tuning.admission import admit, batched, common, together
+from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative
 from argen.tuning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -32,8 +31,9 @@ from argen.tuning.checkpoint import (
     save_checkpoint,
 )
 from argen.tuning.diagnostics import Meter, Report
+from argen.tuning.imitation import Lesson, Lessons, in_calls, lessons_of
 from argen.tuning.lora import adapter, inject, put, shard, untuned
-from argen.tuning.memory import Memory, decode_singly
+from argen.tuning.memory import Memory, decode_within, fingerprint
 from argen.tuning.objective import OBJECTIVES, Moment, forward_process, leading_to, steered
 from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of, walk
 from argen.tuning.sampling import Draw, draws
@@ -85,7 +85,7 @@ class Tuner:
         self.settings = settings.model_copy(update={"steps": settings.steps or (default,)})
         _warn(self.settings)
         list(draws(self.settings, seed, 0, len(self.cases), world=self.accelerator.num_processes))
-        decode_singly(pipe)
+        decode_within(pipe, self.cases[0].call, self.settings.batch)
         self.layout = admit(pipe, self.cases[0].call)
         _check_reference(settings, pipe)
         if not self.layout.batches:
@@ -103,7 +103,8 @@ class Tuner:
             list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.statistics = PerPromptStatistics()
-        self._always = bool(settings.beta) or settings.objective == "reflow" or self.sharded
+        self.lessons = Lessons(folder / "lessons" if folder else None, settings.remember)
+        self._always = bool(settings.beta) or self.sharded
         self._schedules: dict[int, tuple[Step, ...]] = {}
         self.memory = Memory()
         self.beta = settings.beta
@@ -120,10 +121,14 @@ class Tuner:
                 scores = [item.scores() for item in rolled]
             advantages, mine = self._advantages(rolled, scores)
             if self.settings.objective == "reflow":
-                rolled, mine = self._chosen(rolled, scores, mine)
+                self.lessons.add(self.iteration, self._lessons(rolled, scores, mine))
             with meter.timed("update"):
                 for update in range(self.settings.updates):
-                    self._update(rolled, mine, meter, update)
+                    if self.settings.objective == "reflow":
+                        self._imitate(meter, update)
+                    else:
+                        self._learn(rolled, mine, meter, update)
+                    self._update(meter)
         meter.scores(scores, advantages)
         if self.settings.kl_target:
             self._steer(meter)
@@ -186,20 +191,14 @@ class Tuner:
         indices = range(max(draw.window.start, 1), max(draw.window.stop, 2))
         return forward_process(trajectory, trajectory.clean, steps, indices, draw.explore[0])
 
-    def _chosen(
+    def _lessons(
         self, rolled: Sequence[Rolled], scores: Sequence[Scores], advantage: Float32[Tensor, "B"]
-    ) -> tuple[list[Rolled], Float32[Tensor, "n"]]:
-        """The best clips of each group, `tune.batch` a call; and 1 for each, or 0 where a gate refused it."""
-        chosen, counts, start = [], [], 0
-        for _, group in groupby(zip(rolled, scores, strict=True), lambda pair: pair[0].draw.group):
-            members = list(group)
-            gated = torch.cat([said.gated for _, said in members])
-            kept = best_of(advantage[start : start + len(gated)], gated, self.settings.best)
-            start += len(gated)
-            whole = _joined([item for item, _ in members])
-            chosen += [_part(whole, some) for some in torch.split(kept, self.settings.batch)]
-            counts.append((~gated[kept]).float())
-        return chosen, torch.cat(counts)
+    ) -> list[Lesson]:
+        clean = torch.cat([item.trajectory.clean for item in rolled])
+        gated = torch.cat([said.gated for said in scores])
+        draws = [item.draw for item in rolled]
+        best, batch = self.settings.best, self.settings.batch
+        return lessons_of(draws, clean, advantage, gated, best=best, batch=batch)
 
     def _advantages(
         self, rolled: Sequence[Rolled], scores: Sequence[Scores]
@@ -230,15 +229,7 @@ class Tuner:
         values[order] = self.statistics.advantages(prompts, total[order].nan_to_num(0.0)).clamp(-5, 5)
         return replace(found, values=values)
 
-    def _update(
-        self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, update: int
-    ) -> None:
-        start = 0
-        for item in rolled:
-            advantage = mine[start : start + len(item.draw.seeds)]
-            start += len(advantage)
-            if advantage.any() or self._always:  # else nothing differed in its group
-                self._learn(item, advantage.to(item.trajectory.clean.device), meter, update)
+    def _update(self, meter: Meter) -> None:
         self._add_up_gradients()
         weights = list(self.weights.values())
         meter.add(
@@ -256,42 +247,70 @@ class Tuner:
         left = 1 - self.iteration / self.settings.iterations
         return max(min(1.0, left / self.settings.cooldown), 0.0) if self.settings.cooldown else 1.0
 
-    def _learn(self, item: Rolled, advantage: Float32[Tensor, "b"], meter: Meter, update: int) -> None:
-        trajectory = item.trajectory
+    def _learn(self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, update: int) -> None:
+        """Replay the rollouts, each step with its gradient."""
+        shares = torch.split(mine, [len(item.draw.seeds) for item in rolled])
+        for item, share in zip(rolled, shares, strict=True):
+            if share.any() or self._always:  # else nothing differed in its group
+                self._replay(item.trajectory, share.to(item.trajectory.clean.device), meter, update)
+
+    def _replay(
+        self, trajectory: Trajectory, advantage: Float32[Tensor, "b"], meter: Meter, update: int
+    ) -> None:
         references = self._references(trajectory) if self.settings.beta else {}
-        clips = self.settings.prompts * (self.settings.best or self.settings.num_generations)
-        objective = OBJECTIVES[self.settings.objective]
-        knobs = replace(self.settings.knobs, beta=self.beta)
 
         def on_action(action: Action, centre: Float32[Tensor, "b ..."]) -> None:
-            if not centre.requires_grad:
-                raise RecipeError(
-                    "tune.model: the pipeline stops gradients in its call, so it can't be tuned"
-                )
-            moment = Moment(action, centre, advantage, self.layout, references.get(action.law.index))
-            terms = objective(moment, knobs)
-            if update == 0:
-                self._check_ratio(terms.ratio, meter)
-            with meter.gradient_of_step(action.law.index, self.weights):
-                torch.autograd.backward(terms.loss.sum() / (clips * actions))
-            meter.add("loss", float(terms.loss.detach().mean()))
-            meter.add("kl", float(terms.kl.mean()))
-            meter.add("clip_fraction", float(terms.clipped.mean()))
-            if moment.reference is not None:
-                with torch.no_grad():
-                    meter.add("kl_to_reference", float(moment.kl(moment.reference).mean()))
+            reference = references.get(action.law.index)
+            moment = Moment(action, centre, advantage, self.layout, reference)
+            self._backward(moment, len(trajectory.actions), meter, update)
 
-        if self.settings.objective != "reflow":
-            actions = len(trajectory.actions)
-            replay(self.pipe, trajectory, on_action)
-            return
-        counts = self.settings.steps
-        actions = counts[(self.iteration * self.settings.updates + update + item.draw.group) % len(counts)]
-        call = self.call(self.cases[item.draw.case], len(advantage), actions) | {"output_type": "latent"}
-        walk(
-            self.pipe, call, trajectory.seeds,
-            lambda step, sample, output: on_action(leading_to(trajectory.clean, step, sample), output),
-        )  # fmt: skip
+        replay(self.pipe, trajectory, on_action)
+
+    def _imitate(self, meter: Meter, update: int) -> None:
+        """Walk from the noise of some clips, each step pulled to where the teacher got from it."""
+        counts, place = self.settings.steps, self.iteration * self.settings.updates + update
+
+        def alike(lesson: Lesson) -> tuple[int, str]:
+            shared = self.layout.batches and self.layout.images
+            kind = fingerprint(common(self.cases[lesson.case].call)) if shared else str(lesson.seeds)
+            return counts[(place + lesson.group) % len(counts)], kind
+
+        lessons = self.lessons.of(self.seed, self.iteration, update)
+        for some in in_calls(lessons, alike, self.settings.batch):
+            steps, _ = alike(some[0])
+            calls = [self.call(self.cases[one.case], len(one.seeds), steps) for one in some]
+            self._walk(together(calls), some, steps, meter, update)
+
+    def _walk(
+        self, call: Mapping[str, Any], lessons: Sequence[Lesson], steps: int, meter: Meter, update: int
+    ) -> None:
+        seeds = [seed for lesson in lessons for seed in lesson.seeds]
+        clean = torch.cat([lesson.clean for lesson in lessons])
+        heeded = torch.cat([lesson.heeded for lesson in lessons])
+
+        def on_state(step: Step, sample: Tensor, output: Tensor) -> None:
+            action = leading_to(clean.to(sample.device), step, sample)
+            moment = Moment(action, output, heeded.to(sample.device), self.layout)
+            self._backward(moment, steps, meter, update)
+
+        walk(self.pipe, {**call, "output_type": "latent"}, seeds, on_state)
+
+    def _backward(self, moment: Moment, actions: int, meter: Meter, update: int) -> None:
+        """The gradient of one of so many actions of a call; its graph is gone afterwards."""
+        if not moment.centre.requires_grad:
+            raise RecipeError("tune.model: the pipeline stops gradients in its call, so it can't be tuned")
+        clips = self.settings.prompts * (self.settings.best or self.settings.num_generations)
+        terms = OBJECTIVES[self.settings.objective](moment, replace(self.settings.knobs, beta=self.beta))
+        if update == 0:
+            self._check_ratio(terms.ratio, meter)
+        with meter.gradient_of_step(moment.action.law.index, self.weights):
+            torch.autograd.backward(terms.loss.sum() / (clips * actions))
+        meter.add("loss", float(terms.loss.detach().mean()))
+        meter.add("kl", float(terms.kl.mean()))
+        meter.add("clip_fraction", float(terms.clipped.mean()))
+        if moment.reference is not None:
+            with torch.no_grad():
+                meter.add("kl_to_reference", float(moment.kl(moment.reference).mean()))
 
     def _check_ratio(self, ratio: Float32[Tensor, "b"], meter: Meter) -> None:
         deviation = float((ratio - 1).abs().max())
@@ -348,25 +367,10 @@ class Tuner:
         self.notes = dict(checkpoint.state["notes"])
         self.beta = float(checkpoint.state.get("beta", self.beta))
         self.iteration = checkpoint.iteration
+        if self.settings.objective == "reflow":
+            rank, world = self.accelerator.process_index, self.accelerator.num_processes
+            self.lessons.restore(self.iteration, range(rank, self.settings.prompts, world))
         log.info("going on after iteration %d", self.iteration)
-
-
-def _joined(items: Sequence[Rolled]) -> Rolled:
-    """The calls of one group as if they had been one; of what was made only the clean latents."""
-    first = items[0]
-    seeds = tuple(seed for item in items for seed in item.draw.seeds)
-    clean = torch.cat([item.trajectory.clean for item in items])
-    return replace(
-        first,
-        draw=replace(first.draw, seeds=seeds),
-        trajectory=replace(first.trajectory, seeds=seeds, clean=clean),
-    )
-
-
-def _part(item: Rolled, members: Int64[Tensor, "k"]) -> Rolled:
-    seeds = tuple(item.draw.seeds[index] for index in members.tolist())
-    trajectory = replace(item.trajectory, seeds=seeds, clean=item.trajectory.clean[members])
-    return replace(item, draw=replace(item.draw, seeds=seeds), trajectory=trajectory)
 
 
 def _check_reference(settings: TuneSettings, pipe: Pipeline) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from argen.errors import RecipeError
 from argen.generate.adapter import load_adapter
+from argen.tuning import memory
 from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, save_checkpoint
 from argen.tuning.course import Files, follow
 from argen.tuning.diagnostics import Meter
@@ -160,13 +161,15 @@ def test_the_gradient_of_each_step_is_counted_and_none_is_lost():
     assert weight.grad.tolist() == [7.0, 0.0]
 
 
-def test_a_batch_is_decoded_clip_by_clip(tuner_of):
+@pytest.mark.parametrize(("together", "calls"), [(1, [1] * 4), (2**24, [4])])
+def test_large_clips_are_decoded_one_by_one_and_small_ones_together(tuner_of, monkeypatch, together, calls):
+    monkeypatch.setattr(memory, "TOGETHER", together)
     tuner = tuner_of()
     seen = []
     hook = tuner.pipe.vae.decoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     tuner.step()
     hook.remove()
-    assert seen == [1] * 4
+    assert seen == calls
 
 
 def test_beta_pulls_toward_the_untuned_model_asked_otherwise(tuner_of):
@@ -216,18 +219,18 @@ def test_reflow_imitates_the_best_of_a_group(tuner_of):
     tuner = tuner_of(objective="reflow", rewards={"later": later_is_better}, best=1, cases=1)
     (draw,) = tuner._draws()
     walked = []
-    learn = tuner._learn
-    tuner._learn = lambda item, *rest: walked.append(item) or learn(item, *rest)
+    walk = tuner._walk
+    tuner._walk = lambda call, lessons, *rest: walked.extend(lessons) or walk(call, lessons, *rest)
     assert tuner.step().values["gradient_norm"] > 0
-    assert [item.trajectory.seeds for item in walked] == [draw.seeds[-1:]]
-    assert len(walked[0].trajectory.clean) == 1
+    assert [lesson.seeds for lesson in walked] == [draw.seeds[-1:]]
+    assert len(walked[0].clean) == 1
 
 
 def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
     tuner = tuner_of(objective="reflow", batch=2, best=3, cases=1)
     walked = []
-    learn = tuner._learn
-    tuner._learn = lambda item, *rest: walked.append(len(item.draw.seeds)) or learn(item, *rest)
+    walk = tuner._walk
+    tuner._walk = lambda call, *rest: walked.append(len(call["prompt"])) or walk(call, *rest)
     tuner.step()
     assert walked == [2, 1]
 
@@ -235,6 +238,36 @@ def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
 def test_reflow_learns_nothing_from_a_group_that_a_gate_refused(tuner_of):
     gate = (lambda frames, **_: torch.zeros(len(frames)), 0.5)
     assert tuner_of(objective="reflow", gates={"gate": gate}).step().values["gradient_norm"] == 0
+
+
+def test_reflow_goes_on_as_if_it_had_not_stopped(tuner_of, tmp_path):
+    whole = tuner_of(objective="reflow", updates=3)
+    for _ in range(4):
+        whole.step()
+    for _ in range(2):
+        parts = tuner_of(tmp_path, objective="reflow", updates=3)
+        parts.step()
+        parts.step()
+        parts.save()
+    assert same(state(whole), state(parts))
+
+
+def test_reflow_makes_one_call_for_lessons_of_different_jobs(tuner_of):
+    tuner = tuner_of(objective="reflow", prompts=2, num_generations=2, best=1)
+    walked = []
+    walk = tuner._walk
+    tuner._walk = lambda call, *rest: walked.append(call["prompt"]) or walk(call, *rest)
+    tuner.step()
+    assert walked == [[case.call["prompt"] for case in tuner.cases]]
+
+
+def test_what_reflow_learns_from_must_be_readable(tuner_of, tmp_path):
+    tuner = tuner_of(tmp_path, objective="reflow")
+    tuner.step()
+    tuner.save()
+    (tmp_path / "lessons" / "000000-0.safetensors").write_bytes(b"torn")
+    with pytest.raises(RecipeError, match="can't be read, which this run learns from"):
+        tuner_of(tmp_path, objective="reflow")
 
 
 def test_reflow_teaches_each_number_of_steps_in_turn(tuner_of):
@@ -289,6 +322,25 @@ def test_the_adapter_loads_where_clips_are_made_and_in_diffusers(tuner_of, tmp_p
     theirs = tiny_pipeline("ltx")
     theirs.load_lora_weights(tmp_path, weight_name=file.name)
     assert torch.allclose(make(theirs), ours, atol=1e-5)
+
+
+def test_tuning_goes_on_from_an_adapter(tuner_of, tmp_path):
+    first = tuner_of()
+    first.step()
+    file = tmp_path / "adapter.safetensors"
+    save_adapter(first.weights, file, 2, 2.0)
+    pipe = tiny_pipeline("ltx")
+    load_adapter(pipe, file)
+    second = Tuner(pipe, first.cases, first.scorer, settings_of())
+    assert same(state_of_weights(second), state_of_weights(first))
+    second.step()
+    assert not same(state_of_weights(second), state_of_weights(first))
+    with pytest.raises(RecipeError, match="to go on from it set"):
+        Tuner(pipe, first.cases, first.scorer, settings_of(rank=4))
+
+
+def state_of_weights(tuner):
+    return {name: weight.detach().clone() for name, weight in tuner.weights.items()}
 
 
 def test_swapped_weights_come_back(tuner_of):
@@ -462,6 +514,7 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"beta": 0.1, "objective": "reflow"}, "reflow has no KL"),
         ({"window": 2, "objective": "reflow"}, "reflow trains every step"),
         ({"best": 2}, "imitates no clip"),
+        ({"remember": 2}, "learns from what it just tried"),
         ({"best": 99, "objective": "reflow"}, "of a group of"),
     ],
 )
