@@ -117,12 +117,15 @@ class Units:
     def spots(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n Q"]:
         """Each spot's largest over the modalities, in the same deviations as if it were the worst."""
         worst = len(self.spot)  # signs of the whole face come first
-        scaled = np.log(np.maximum(shown / self.spot, LEAST))[:, :, 1:]
+        scaled = self._scaled(shown)[:, :, 1:]
         spots = (scaled - self.usual[worst:, None]) / self.deviation[worst:, None]
         return np.asarray(spots.max(axis=1), np.float32)
 
+    def _scaled(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n M P"]:
+        return np.asarray(np.log(np.maximum(shown / self.spot, LEAST)))
+
     def _signs(self, shown: Float32[ndarray, "n M P"]) -> Float32[ndarray, "n S"]:
-        scaled = np.log(np.maximum(shown / self.spot, LEAST))
+        scaled = self._scaled(shown)
         signs = np.concatenate([scaled[:, :, 0], scaled[:, :, 1:].max(axis=2)], axis=1)
         return np.asarray((signs - self.usual) / self.deviation)
 

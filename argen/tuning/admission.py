@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from argen.errors import RecipeError
+from argen.errors import RecipeError, did_you_mean
 from argen.generate.checkpoint import LENGTHS, unfit
 from argen.generate.probe import denoisers, replaced
 from argen.tuning.rollout import Answer, Layout, Pipeline, frames_of, generators, record
@@ -59,6 +59,15 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
             "set a first-order scheduler"
         )
     return layout
+
+
+def check_reference(pipe: Pipeline, reference: Mapping[str, Any]) -> None:
+    """Raises RecipeError for an argument of `tune.reference` that the pipeline doesn't take."""
+    known = set(inspect.signature(type(pipe).__call__).parameters)
+    for name in sorted(set(reference) - known):
+        raise RecipeError(
+            f"tune.reference: {type(pipe).__name__} takes no '{name}'{did_you_mean(name, known)}"
+        )
 
 
 def batched(call: Mapping[str, Any], count: int, layout: Layout) -> dict[str, Any]:

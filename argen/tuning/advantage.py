@@ -49,7 +49,7 @@ def group_relative(
         for name, values in rewards.items():
             parts[name][members] = _in_group(values[members], out[members])
             idle[name] += not parts[name][members].any()
-    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum(0)
+    total = weighted(parts, weights)
     busy = torch.zeros_like(out)
     for one in groups:
         busy |= (group == one) & total[group == one].any()
@@ -57,6 +57,11 @@ def group_relative(
     values = (total / spread.clamp(min=1e-8)).clamp(-limit, limit)
     idle_groups = len(groups) - len(set(group[busy].tolist()))
     return Advantages(values, parts, int(out.sum()), idle_groups, idle)
+
+
+def weighted(rewards: Rewards, weights: Mapping[str, float]) -> Float32[Tensor, "B"]:
+    """Their sum; a reward without a weight counts once."""
+    return torch.stack([weights.get(name, 1.0) * values for name, values in rewards.items()]).sum(0)
 
 
 def best_of(
@@ -107,6 +112,15 @@ class PerPromptStatistics:
             against = rewards if len(record) < self.enough else torch.tensor(list(record))
             found[members] = (rewards[members] - against.mean()) / (against.std(correction=0) + 1e-6)
         return found
+
+    def in_order(
+        self, total: Float32[Tensor, "B"], prompts: Sequence[str], group: Int64[Tensor, "B"]
+    ) -> Float32[Tensor, "B"]:
+        """The same, recorded in the order of the groups, whatever processes they came from; cut at ±5."""
+        order, values = torch.argsort(group, stable=True), torch.empty_like(total)
+        asked = [prompts[int(index)] for index in order]
+        values[order] = self.advantages(asked, total[order].nan_to_num(0.0)).clamp(-5, 5)
+        return values
 
     def state(self) -> dict[str, list[float]]:
         """What a checkpoint keeps."""

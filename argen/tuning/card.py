@@ -23,10 +23,10 @@ def write_card(folder: Path, recipe: TuneRecipe, model: Mapping[str, str], stopp
     best = max(trials, key=lambda entry: entry["worth"])
     table = "\n".join(f"| {name} | {_round(trials[0], name)} | {_round(best, name)} |" for name in names)
     tune, noise = recipe.tune, recipe.tune.exploration
-    judge = weighted(tune.judge) or "none, so read the numbers with care"
+    judge = listed(tune.judge) or "none, so read the numbers with care"
     text = f"""# LoRA adapter for {model.get("pipeline", "an image-to-video pipeline")}
 
-Tuned with ARGen against {weighted(tune.rewards)}.
+Tuned with ARGen against {listed(tune.rewards)}.
 Judge, whose expressions come from networks that no reward asks: {judge}.
 
 | | |
@@ -52,7 +52,7 @@ or `pipe.load_lora_weights` where the pipeline has it. Clips made with it are sy
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def weighted(rewards: Mapping[str, float]) -> str:
+def listed(rewards: Mapping[str, float]) -> str:
     """Rewards with their weights, for a reader."""
     return ", ".join(f"{name} (weight {weight:g})" for name, weight in rewards.items())
 

@@ -6,7 +6,6 @@ dozens of calls of the denoiser is worth more than one update, and much more if 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from argen.errors import RecipeError
 from argen.tuning.advantage import best_of
-from argen.tuning.sampling import Draw
+from argen.tuning.sampling import Draw, seed_of
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,12 @@ def in_calls(
     """The lessons that can share a call, those that are `alike`, `batch` clips at most."""
     waiting: dict[Hashable, list[Lesson]] = {}
     for lesson in lessons:
-        some = waiting.setdefault(alike(lesson), [])
+        kind = alike(lesson)
+        some = waiting.get(kind, [])
         if some and sum(len(one.seeds) for one in [*some, lesson]) > batch:
-            yield waiting.pop(alike(lesson))
-            some = waiting.setdefault(alike(lesson), [])
-        some.append(lesson)
+            yield some
+            some = []
+        waiting[kind] = [*some, lesson]
     yield from waiting.values()
 
 
@@ -100,9 +100,8 @@ class Lessons:
         """
         kept = sorted(self._kept)
         for group in self._kept[iteration]:
-            text = f"{seed} {iteration} {update} {group}".encode()
-            drawn = int.from_bytes(hashlib.sha256(text).digest()[:7], "big") % len(kept)
-            yield from self._kept[iteration if update == 0 else kept[drawn]][group]
+            drawn = kept[seed_of(seed, iteration, update, group) % len(kept)]
+            yield from self._kept[iteration if update == 0 else drawn][group]
 
     def restore(self, before: int, groups: Sequence[int]) -> None:
         """Read again what earlier iterations of the run left for these groups."""

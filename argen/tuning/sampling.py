@@ -33,8 +33,8 @@ def draws(
     shared = settings.same_start and settings.objective == "grpo"
     for group, case in list(enumerate(_order(settings, seed, iteration, cases)))[rank::world]:
         for steps, members in _calls(settings):
-            start = tuple(_seed(seed, iteration, "start", group, 0 if shared else k) for k in members)
-            explore = tuple(_seed(seed, iteration, "explore", group, k) for k in members)
+            start = tuple(seed_of(seed, iteration, "start", group, 0 if shared else k) for k in members)
+            explore = tuple(seed_of(seed, iteration, "explore", group, k) for k in members)
             yield Draw(group, case, steps, start, explore, window(settings, seed, iteration, steps))
 
 
@@ -44,7 +44,7 @@ def window(settings: TuneSettings, seed: int, iteration: int, steps: int) -> ran
     if length is None or length >= steps:
         return range(steps)
     places = max((steps + 1) // 2 - length, 0) + 1
-    start = _seed(seed, iteration, "window") % places
+    start = seed_of(seed, iteration, "window") % places
     return range(start, start + length)
 
 
@@ -69,6 +69,12 @@ def _calls(settings: TuneSettings) -> Iterator[tuple[int, Sequence[int]]]:
             yield steps, members[start : start + settings.batch]
 
 
+def seed_of(*parts: object) -> int:
+    """A number that is a function of the parts alone."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
 def _check(settings: TuneSettings, cases: int, world: int) -> None:
     if cases < settings.prompts:
         raise RecipeError(
@@ -78,8 +84,3 @@ def _check(settings: TuneSettings, cases: int, world: int) -> None:
         raise RecipeError(
             f"tune.prompts: {settings.prompts} can't be shared by {world} processes; use a multiple"
         )
-
-
-def _seed(*parts: object) -> int:
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")

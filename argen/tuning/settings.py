@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from argen.config import Recipe, Settings
 from argen.tuning.objective import PRESETS, Knobs
 from argen.tuning.transition import Noise
+
+log = logging.getLogger(__name__)
 
 STRICT = ("window", "noise", "eta", "rho", "clip", "clip_high", "beta", "kl_target", "reference", "updates")
 """What the ddpo preset fixes."""
@@ -159,3 +162,13 @@ class TuneRecipe(Recipe):
     """A recipe with a `tune` section."""
 
     tune: TuneSettings = TuneSettings()
+
+
+def warn(settings: TuneSettings) -> None:
+    """Say what is allowed and of little use."""
+    if settings.updates == 1 and "clip" in settings.model_fields_set:
+        log.warning("tune.clip: with one update per rollout the ratio is always 1, and a clip never binds")
+    if settings.num_generations < 8 and settings.objective != "reflow":
+        log.warning(
+            "tune.num_generations: %d; below 8 a group says little on video", settings.num_generations
+        )

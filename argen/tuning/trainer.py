@@ -7,7 +7,6 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,10 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import Parameter
 
-from argen.errors import RecipeError, did_you_mean
+from argen.errors import RecipeError
 from argen.generate.probe import denoisers
-from argen.tuning.admission import admit, batched, common, together
-from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative
+from argen.tuning.admission import admit, batched, check_reference, common, together
+from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative, weighted
 from argen.tuning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -35,10 +34,11 @@ from argen.tuning.imitation import Lesson, Lessons, in_calls, lessons_of
 from argen.tuning.lora import adapter, inject, put, shard, untuned
 from argen.tuning.memory import Memory, decode_within, fingerprint
 from argen.tuning.objective import OBJECTIVES, Moment, forward_process, leading_to, steered
+from argen.tuning.processes import add_up_gradients, gather
 from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of, walk
 from argen.tuning.sampling import Draw, draws
 from argen.tuning.scoring import Case, Pending, Scorer, Scores
-from argen.tuning.settings import TuneSettings
+from argen.tuning.settings import TuneSettings, warn
 from argen.tuning.transition import STILL, Step
 
 log = logging.getLogger(__name__)
@@ -83,11 +83,11 @@ class Tuner:
             raise RecipeError("tune: there are no jobs to try; the plan is empty")
         default = int(self.cases[0].call.get("num_inference_steps", 8))
         self.settings = settings.model_copy(update={"steps": settings.steps or (default,)})
-        _warn(self.settings)
+        warn(self.settings)
         list(draws(self.settings, seed, 0, len(self.cases), world=self.accelerator.num_processes))
         decode_within(pipe, self.cases[0].call, self.settings.batch)
         self.layout = admit(pipe, self.cases[0].call)
-        _check_reference(settings, pipe)
+        check_reference(pipe, settings.reference)
         if not self.layout.batches:
             self.settings = self.settings.model_copy(update={"batch": 1})
         inject(pipe, settings.rank, settings.alpha or float(settings.rank), seed, settings.targets)
@@ -206,32 +206,23 @@ class Tuner:
         """Of the whole batch over all processes, and this process's own share."""
         group = torch.cat([torch.full((len(item.draw.seeds),), item.draw.group) for item in rolled])
         case = torch.cat([torch.full((len(item.draw.seeds),), item.draw.case) for item in rolled])
-        group, case = self._gather(group), self._gather(case)
-        gated = self._gather(torch.cat([item.gated for item in scores]))
+        group, case = gather(self.accelerator, group), gather(self.accelerator, case)
+        gated = gather(self.accelerator, torch.cat([item.gated for item in scores]))
         rewards = {
-            name: self._gather(torch.cat([item.rewards[name] for item in scores]))
+            name: gather(self.accelerator, torch.cat([item.rewards[name] for item in scores]))
             for name in self.scorer.rewards
         }
         found = group_relative(rewards, self.settings.rewards, group, gated)
         if self.settings.objective == "ddpo":
-            found = self._per_prompt(found, rewards, group, case)
+            prompts = [self.cases[int(index)].id for index in case]
+            total = weighted(rewards, self.settings.rewards)
+            found = replace(found, values=self.statistics.in_order(total, prompts, group))
         share = len(group) // self.accelerator.num_processes
         return found, found.values[self.accelerator.process_index * share :][:share]
 
-    def _per_prompt(
-        self, found: Advantages, rewards: Mapping[str, Tensor], group: Tensor, case: Tensor
-    ) -> Advantages:
-        weights = self.settings.rewards
-        total = torch.stack([weights.get(name, 1.0) * values for name, values in rewards.items()]).sum(0)
-        order = torch.argsort(group, stable=True)  # one record, whatever the number of processes
-        prompts = [self.cases[int(index)].id for index in case[order]]
-        values = torch.empty_like(found.values)
-        values[order] = self.statistics.advantages(prompts, total[order].nan_to_num(0.0)).clamp(-5, 5)
-        return replace(found, values=values)
-
     def _update(self, meter: Meter) -> None:
-        self._add_up_gradients()
         weights = list(self.weights.values())
+        add_up_gradients(self.accelerator, weights)
         meter.add(
             "gradient_norm", float(torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm))
         )
@@ -336,25 +327,9 @@ class Tuner:
     def _steer(self, meter: Meter) -> None:
         """Set the weight of the KL for the next iteration; the same on every process."""
         meter.add("beta", self.beta)
-        found = float(self._gather(torch.tensor([meter.mean("kl_to_reference")])).mean())
+        found = float(gather(self.accelerator, torch.tensor([meter.mean("kl_to_reference")])).mean())
         wanted = steered(self.beta, found, self.settings.kl_target or 0.0)
         self.beta = min(max(wanted, self.settings.beta / 64), self.settings.beta * 64)
-
-    def _gather(self, values: Tensor) -> Tensor:
-        if self.accelerator.num_processes == 1:
-            return values
-        return torch.as_tensor(self.accelerator.gather(values.to(self.accelerator.device))).cpu()
-
-    def _add_up_gradients(self) -> None:
-        for weight in self.weights.values():
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        if self.accelerator.num_processes > 1:
-            flat = torch.cat([weight.grad.flatten() for weight in self.weights.values()])  # type: ignore[union-attr]
-            flat = torch.as_tensor(self.accelerator.reduce(flat, "sum"))
-            parts = torch.split(flat, [weight.numel() for weight in self.weights.values()])
-            for weight, part in zip(self.weights.values(), parts, strict=True):
-                weight.grad = part.view_as(weight)
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder) if self.folder else None
@@ -371,20 +346,3 @@ class Tuner:
             rank, world = self.accelerator.process_index, self.accelerator.num_processes
             self.lessons.restore(self.iteration, range(rank, self.settings.prompts, world))
         log.info("going on after iteration %d", self.iteration)
-
-
-def _check_reference(settings: TuneSettings, pipe: Pipeline) -> None:
-    known = set(inspect.signature(type(pipe).__call__).parameters)
-    for name in sorted(set(settings.reference) - known):
-        raise RecipeError(
-            f"tune.reference: {type(pipe).__name__} takes no '{name}'{did_you_mean(name, known)}"
-        )
-
-
-def _warn(settings: TuneSettings) -> None:
-    if settings.updates == 1 and "clip" in settings.model_fields_set:
-        log.warning("tune.clip: with one update per rollout the ratio is always 1, and a clip never binds")
-    if settings.num_generations < 8 and settings.objective != "reflow":
-        log.warning(
-            "tune.num_generations: %d; below 8 a group says little on video", settings.num_generations
-        )
