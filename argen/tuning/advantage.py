@@ -33,9 +33,13 @@ def group_relative(
     group: Int64[Tensor, "B"],
     gated: Bool[Tensor, "B"],
     limit: float = 5.0,
+    *,
+    pooled: bool = False,
 ) -> Advantages:
     """Each reward normalised in its group, then weighted, then scaled over the batch (GDPO).
 
+    `pooled` divides by the spread within all groups instead of each group's own: of two clips each is 1 from
+    their mean then by how much they differ, so a second reward may outweigh the first one's small difference.
     A gated sample, or one with a NaN, gets its group's minimum of every reward; a group that is gated as a
     whole, or whose rewards don't differ, gets exactly 0. Values are cut at ±`limit`.
     """
@@ -47,8 +51,11 @@ def group_relative(
     for one in groups:
         members = group == one
         for name, values in rewards.items():
-            parts[name][members] = _in_group(values[members], out[members])
-            idle[name] += not parts[name][members].any()
+            centred = _in_group(values[members], out[members])
+            idle[name] += not centred.any()
+            parts[name][members] = centred if pooled else _scaled(centred)
+    if pooled:
+        parts = {name: _scaled(values) for name, values in parts.items()}
     total = weighted(parts, weights)
     busy = torch.zeros_like(out)
     for one in groups:
@@ -73,13 +80,19 @@ def best_of(
 
 
 def _in_group(values: Float32[Tensor, "K"], out: Bool[Tensor, "K"]) -> Float32[Tensor, "K"]:
+    """Less their mean; exactly 0 where they don't differ."""
     if out.all():
         return torch.zeros_like(values)
     values = torch.where(out, values[~out].min(), values)
-    spread = values.std(correction=0)
-    if spread <= SAME * values.abs().max().clamp(min=1.0):
-        return torch.zeros_like(values)
-    return (values - values.mean()) / spread
+    centred = values - values.mean()
+    idle = values.std(correction=0) <= SAME * values.abs().max().clamp(min=1.0)
+    return torch.zeros_like(values) if idle else centred
+
+
+def _scaled(centred: Float32[Tensor, "K"]) -> Float32[Tensor, "K"]:
+    """Over their root mean square, unless that is 0."""
+    size = centred.square().mean().sqrt()
+    return centred / size if size > 0 else centred
 
 
 def conflict(parts: Mapping[str, Float32[Tensor, "B"]]) -> dict[str, float]:

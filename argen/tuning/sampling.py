@@ -17,6 +17,7 @@ class Draw:
     group: int  # place of the group in the iteration
     case: int  # index of the job that it tries
     steps: int
+    reference: int  # which of `settings.references` makes it, in reflow
     seeds: tuple[int, ...]  # of the first latents
     explore: tuple[int, ...]  # of the exploration
     window: range
@@ -30,12 +31,13 @@ def draws(
     Raises RecipeError where the jobs or the processes can't be shared out.
     """
     _check(settings, cases, world)
-    shared = settings.same_start and settings.objective == "grpo"
+    alike = _alike(settings)
     for group, case in list(enumerate(_order(settings, seed, iteration, cases)))[rank::world]:
-        for steps, members in _calls(settings):
-            start = tuple(seed_of(seed, iteration, "start", group, 0 if shared else k) for k in members)
+        for steps, reference, members in _calls(settings):
+            start = tuple(seed_of(seed, iteration, "start", group, k // alike) for k in members)
             explore = tuple(seed_of(seed, iteration, "explore", group, k) for k in members)
-            yield Draw(group, case, steps, start, explore, window(settings, seed, iteration, steps))
+            tried = window(settings, seed, iteration, steps)
+            yield Draw(group, case, steps, reference, start, explore, tried)
 
 
 def window(settings: TuneSettings, seed: int, iteration: int, steps: int) -> range:
@@ -57,16 +59,28 @@ def _order(settings: TuneSettings, seed: int, iteration: int, cases: int) -> lis
     return list(sampler)[place * settings.prompts : (place + 1) * settings.prompts]
 
 
-def _calls(settings: TuneSettings) -> Iterator[tuple[int, Sequence[int]]]:
-    """Members of a group by their number of steps, which alternates so that efficiency can be told apart.
+def _alike(settings: TuneSettings) -> int:
+    """How many neighbours in a group begin with the same latents: those that differ in something else."""
+    if not settings.same_start:
+        return 1
+    if settings.objective == "reflow":
+        return len(settings.references)
+    return settings.num_generations if settings.objective == "grpo" else 1
 
-    In reflow the reference has its own number, and that of what is tuned alternates from update to update.
+
+def _calls(settings: TuneSettings) -> Iterator[tuple[int, int, Sequence[int]]]:
+    """Members of a group that one call can make, with its number of steps and its reference.
+
+    Steps alternate within the group so that efficiency can be told apart. In reflow references do; they have
+    their own number of steps, and that of what is tuned alternates from update to update.
     """
-    counts = settings.steps if settings.objective != "reflow" else settings.steps[:1]
-    for place, steps in enumerate(counts):
-        members = range(place, settings.num_generations, len(counts))
+    reflow = settings.objective == "reflow"
+    kinds = len(settings.references) if reflow else len(settings.steps)
+    for kind in range(kinds):
+        members = range(kind, settings.num_generations, kinds)
         for start in range(0, len(members), settings.batch):
-            yield steps, members[start : start + settings.batch]
+            some = members[start : start + settings.batch]
+            yield (settings.steps[0], kind, some) if reflow else (settings.steps[kind], 0, some)
 
 
 def seed_of(*parts: object) -> int:

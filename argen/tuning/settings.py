@@ -38,7 +38,7 @@ class TuneSettings(Settings):
     eta: float | None = Field(None, ge=0, le=1, description="how much of it, 0..1")
     rho: float = Field(0.0, ge=0, lt=1, description="correlation of the exploration of neighbouring frames")
     same_start: bool = Field(
-        True, description="a group shares its first latents, and differs by exploring only"
+        True, description="what differs in a group, exploration or reference, is tried from the same latents"
     )
     updates: int = Field(1, ge=1, description="updates per rollout; with one, the clip never binds")
     learning_rate: float = Field(3e-4, gt=0, description="of AdamW")
@@ -55,10 +55,11 @@ class TuneSettings(Settings):
         gt=0,
         description="KL that beta is steered to, up to 64 times its value either way; empty: it stays",
     )
-    reference: dict[str, int | float] = Field(
+    reference: dict[str, int | float | tuple[int | float, ...]] = Field(
         default_factory=dict,
         description="arguments of the call by which the untuned model differs, which beta pulls toward and "
-        "reflow imitates; {guidance_scale: 5} with generate.guidance 1 moves guidance into the weights",
+        "reflow imitates; {guidance_scale: 5} with generate.guidance 1 moves guidance into the weights. In "
+        "reflow a list, {guidance_scale: [3, 7]}, is tried in turn within each group, from the same latents",
     )
     best: int | None = Field(
         None,
@@ -134,9 +135,27 @@ class TuneSettings(Settings):
             raise ValueError("kl_target steers beta; set beta above 0 to begin with, or leave it out")
         if self.reference and not self.beta and self.objective != "reflow":
             raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
+        lists = {len(value) for value in self.reference.values() if isinstance(value, tuple)}
+        if lists and self.objective != "reflow":
+            raise ValueError(f"reference: {self.objective} takes one value each; a list is for reflow")
+        if lists and (len(lists) > 1 or not 0 < min(lists) <= self.num_generations):
+            found = " and ".join(map(str, sorted(lists)))
+            raise ValueError(
+                f"reference: lists of {found} values; they must be equally long, and no longer than a group "
+                f"({self.num_generations}, num_generations)"
+            )
         if self.window is not None and self.steps and self.window > min(self.steps):
             raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
         return self
+
+    @property
+    def references(self) -> tuple[dict[str, int | float], ...]:
+        """What `reference` says, one by one where it lists several values."""
+        several = [len(value) for value in self.reference.values() if isinstance(value, tuple)]
+        return tuple(
+            {name: value[i] if isinstance(value, tuple) else value for name, value in self.reference.items()}
+            for i in range(max(several, default=1))
+        )
 
     @property
     def exploration(self) -> Noise:

@@ -160,7 +160,9 @@ class Tuner:
         with meter.timed("rollout"):
             if self.settings.objective == "reflow":
                 with untuned(self.pipe):
-                    made, trajectory = self._record(draw, {**call, **self.settings.reference})
+                    made, trajectory = self._record(
+                        draw, {**call, **self.settings.references[draw.reference]}
+                    )
             else:
                 made, trajectory = self._record(draw, call)
             prepared = self._prepared(draw, trajectory)
@@ -212,7 +214,8 @@ class Tuner:
             name: gather(self.accelerator, torch.cat([item.rewards[name] for item in scores]))
             for name in self.scorer.rewards
         }
-        found = group_relative(rewards, self.settings.rewards, group, gated)
+        pooled = self.settings.objective == "reflow"  # which chooses, often among very few
+        found = group_relative(rewards, self.settings.rewards, group, gated, pooled=pooled)
         if self.settings.objective == "ddpo":
             prompts = [self.cases[int(index)].id for index in case]
             total = weighted(rewards, self.settings.rewards)
@@ -316,7 +319,7 @@ class Tuner:
         """The untuned model's mean at each action, asked as `tune.reference` says."""
         found: dict[int, Tensor] = {}
         if self.settings.reference:  # guidance changes the shape of answers, so none is made up
-            call = {**trajectory.call, **self.settings.reference}
+            call = {**trajectory.call, **self.settings.references[0]}
             trajectory = replace(trajectory, call=call, answers={})
         with untuned(self.pipe):
             replay(

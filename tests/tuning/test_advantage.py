@@ -67,6 +67,18 @@ def test_one_of_two_is_told_from_both_and_none():
     assert found[0] > found[1] == found[2] > found[3]
 
 
+def test_pooled_a_large_difference_outweighs_a_small_one_in_a_pair():
+    rewards = {"a": [0.0, 0.1, 0.0, 2.0], "b": [1.0, 0.0, 1.0, 0.0]}
+    alone = advantages(rewards, {"a": 1.0, "b": 0.5}).values
+    assert alone[0] < alone[1]
+    assert alone[2] < alone[3]
+    found = {name: torch.tensor(values) for name, values in rewards.items()}
+    group, none = torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.bool)
+    pooled = group_relative(found, {"a": 1.0, "b": 0.5}, group, none, pooled=True).values
+    assert pooled[0] > pooled[1]  # b differs as much as ever, a by little here
+    assert pooled[2] < pooled[3]
+
+
 def test_weights_come_after_normalising():
     found = advantages({"a": [1, 0, 0, 0], "b": [0, 1, 0, 0]}, {"a": 3.0, "b": 1.0}, groups=1).values
     assert found[0] > found[1] > found[2]

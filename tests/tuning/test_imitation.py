@@ -15,7 +15,7 @@ def values(lessons):
 
 
 def test_the_best_of_each_group_become_lessons_with_their_own_noise():
-    draws = [Draw(0, 7, 2, (10, 11), (), range(0)), Draw(1, 8, 2, (20, 21), (), range(0))]
+    draws = [Draw(0, 7, 2, 0, (10, 11), (), range(0)), Draw(1, 8, 2, 0, (20, 21), (), range(0))]
     clean, gated = torch.arange(4.0)[:, None], torch.tensor([False, False, False, True])
     found = lessons_of(draws, clean, torch.tensor([2.0, 1.0, 1.0, 2.0]), gated, best=1, batch=4)
     assert [(one.group, one.case, one.seeds) for one in found] == [(0, 7, (10,)), (1, 8, (20,))]

@@ -226,6 +226,25 @@ def test_reflow_imitates_the_best_of_a_group(tuner_of):
     assert len(walked[0].clean) == 1
 
 
+def test_reflow_tries_several_references_from_the_same_latents(tuner_of):
+    reference = {"guidance_scale": (1.0, 4.0), "num_inference_steps": 4}
+    tuner = tuner_of(objective="reflow", reference=reference, cases=1)
+    weak, strong = tuner._draws()
+    assert weak.seeds == strong.seeds
+    assert len(set(weak.seeds)) == 2
+    call = tuner.call(tuner.cases[0], 2, 4) | {"output_type": "latent"}
+    wanted = []
+    for draw, guidance in ((weak, 1.0), (strong, 4.0)):
+        asked = call | {"guidance_scale": guidance}
+        with torch.no_grad(), untuned(tuner.pipe):
+            _, made = record(tuner.pipe, asked, draw.seeds, noise=STILL, window=range(0), layout=tuner.layout)
+        wanted.append(made.clean)
+    tuner.step()
+    (lesson,) = tuner.lessons.of(3, 0, 0)
+    assert torch.equal(lesson.clean, torch.cat(wanted))
+    assert not torch.equal(*wanted)
+
+
 def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
     tuner = tuner_of(objective="reflow", batch=2, best=3, cases=1)
     walked = []
@@ -510,6 +529,10 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"rewards": {"bright": 0.0}}, "above 0"),
         ({"objective": "ppo"}, "objective"),
         ({"reference": {"guidance_scale": 5.0}}, "set beta above 0"),
+        ({"reference": {"guidance_scale": [3.0, 5.0]}, "beta": 1.0}, "a list is for reflow"),
+        ({"reference": {"guidance_scale": [3, 4, 5, 6, 7]}, "objective": "reflow"}, "no longer than a group"),
+        ({"reference": {"a": [3, 4], "b": [1, 2, 3]}, "objective": "reflow"}, "equally long"),
+        ({"reference": {"guidance_scale": []}, "objective": "reflow"}, "lists of 0 values"),
         ({"kl_target": 0.1}, "set beta above 0"),
         ({"beta": 0.1, "objective": "reflow"}, "reflow has no KL"),
         ({"window": 2, "objective": "reflow"}, "reflow trains every step"),
