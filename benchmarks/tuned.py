@@ -48,8 +48,8 @@ FEWER = (2,)  # numbers of steps within a third of the default; the first is wha
 CALLED_WITH = 1.0  # guidance of what is tuned, see the head of configs/tune/puppets.yaml
 DRAWS = 2000
 QUICK = (  # settings for a run of seconds
-    "plan.count=2", "tune.iterations=1", "tune.prompts=2", "tune.updates=1",
-    "tune.evaluate_jobs=1", "tune.evaluate_every=1",
+    "plan.count=2", "tune.iterations=1", "tune.prompts=1", "tune.updates=1",
+    "tune.evaluate_jobs=1", "tune.evaluate_every=1", "tune.reference.num_inference_steps=2",
 )  # fmt: skip
 
 
