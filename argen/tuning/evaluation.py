@@ -79,11 +79,12 @@ def course(worth: Sequence[float], proxy: Sequence[float], patience: int) -> Cou
 
 
 def contact_sheet(
-    clips: Sequence[UInt8[ndarray, "T H W 3"]], path: Path, columns: int = 8, side: int = 96
+    clips: Sequence[UInt8[ndarray, "T H W 3"]], path: Path, columns: int = 8, side: int = 96, most: int = 21
 ) -> None:
-    """One row a clip, frames evenly spread over it."""
+    """One row a clip, frames evenly spread over it; of more than `most` clips, some evenly spread."""
     rows = []
-    for clip in clips:
+    for place in np.linspace(0, len(clips) - 1, min(len(clips), most)).round().astype(int):
+        clip = clips[place]
         chosen = np.linspace(0, len(clip) - 1, columns).round().astype(int)
         rows.append(
             np.concatenate([np.asarray(Image.fromarray(clip[i]).resize((side, side))) for i in chosen], 1)

@@ -173,15 +173,8 @@ class Tuner:
         noise, window = self.settings.exploration, draw.window
         if noise.eta == 0:  # nothing random, nothing to keep
             noise, window = STILL, range(0)
-        return record(
-            self.pipe,
-            call,
-            draw.seeds,
-            explore=draw.explore,
-            noise=noise,
-            window=window,
-            layout=self.layout,
-        )
+        explore, layout = draw.explore, self.layout
+        return record(self.pipe, call, draw.seeds, explore=explore, noise=noise, window=window, layout=layout)
 
     def _prepared(self, draw: Draw, trajectory: Trajectory) -> Trajectory:
         """What the update replays: the rollout itself, or points of the forward process."""
@@ -198,9 +191,8 @@ class Tuner:
     ) -> list[Lesson]:
         clean = torch.cat([item.trajectory.clean for item in rolled])
         gated = torch.cat([said.gated for said in scores])
-        draws = [item.draw for item in rolled]
-        best, batch = self.settings.best, self.settings.batch
-        return lessons_of(draws, clean, advantage, gated, best=best, batch=batch)
+        draws, best = [item.draw for item in rolled], self.settings.best
+        return lessons_of(draws, clean, advantage, gated, best=best, batch=self.settings.batch)
 
     def _advantages(
         self, rolled: Sequence[Rolled], scores: Sequence[Scores]
@@ -214,9 +206,10 @@ class Tuner:
             name: gather(self.accelerator, torch.cat([item.rewards[name] for item in scores]))
             for name in self.scorer.rewards
         }
-        pooled = self.settings.objective == "reflow"  # which chooses, often among very few
+        objective = self.settings.objective
+        pooled = objective == "reflow"  # which chooses, often among very few
         found = group_relative(rewards, self.settings.rewards, group, gated, pooled=pooled)
-        if self.settings.objective == "ddpo":
+        if objective == "ddpo":
             prompts = [self.cases[int(index)].id for index in case]
             total = weighted(rewards, self.settings.rewards)
             found = replace(found, values=self.statistics.in_order(total, prompts, group))

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from argen.errors import RecipeError
@@ -16,7 +17,7 @@ from argen.tuning import memory
 from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, save_checkpoint
 from argen.tuning.course import Files, follow
 from argen.tuning.diagnostics import Meter
-from argen.tuning.evaluation import course
+from argen.tuning.evaluation import contact_sheet, course
 from argen.tuning.lora import adapter, save_adapter, swapped, untuned
 from argen.tuning.rollout import record
 from argen.tuning.scoring import Case, Scorer, call_reward
@@ -224,6 +225,16 @@ def test_reflow_imitates_the_best_of_a_group(tuner_of):
     assert tuner.step().values["gradient_norm"] > 0
     assert [lesson.seeds for lesson in walked] == [draw.seeds[-1:]]
     assert len(walked[0].clean) == 1
+
+
+def test_a_contact_sheet_stays_short_enough_to_look_at(tmp_path):
+    clips = [np.full((9, 8, 8, 3), shade, np.uint8) for shade in range(84)]
+    contact_sheet(clips, tmp_path / "sheet.png")
+    rows = np.asarray(Image.open(tmp_path / "sheet.png"))[::96, 0, 0]
+    assert len(rows) == 21
+    assert (rows[0], rows[-1]) == (0, 83)
+    contact_sheet([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_reflow_tries_several_references_from_the_same_latents(tuner_of):
