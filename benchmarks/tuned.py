@@ -1,7 +1,7 @@
 """Tuned adapters on people that nothing was trained on, scored by the judge that no training may ask.
 
 One adapter a seed, made by `pipelines/tune.py --config configs/tune/puppets.yaml` in
-demo/puppets-tuned/seed0 .. seed2, and made here where it is not there yet: 45 minutes of a core each, or,
+demo/puppets-tuned/seed0 .. seed2, and made here where it is not there yet: 80 minutes of a core each, or,
 for `--quick`, a few iterations, which show that the program works and not what tuning is worth. Tuned and
 untuned model get the same sources, captions and first noise, so their clips are compared in pairs. The tuned
 ones are called as the recipe's header says, without guidance; the untuned model with its own defaults, eight
