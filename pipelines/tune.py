@@ -11,21 +11,25 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from argen.config import load_recipe
 from argen.dataset.read import read_dataset
-from argen.errors import ArgenError, JobError, MissingPackage, RecipeError
+from argen.errors import ArgenError, JobError, MissingPackage, RecipeError, UsageError
 from argen.face.track import FaceTrack
 from argen.generate.diffusion import DiffusionGenerator
+from argen.generate.guidance import check_guided, guidance_along, latent_intensity
+from argen.generate.layout import read_layout
 from argen.plan import Plan, make_plan
 from argen.tuning.apart import apart, check_device, measured_by, scorer_with_reader
 from argen.tuning.card import use_of
@@ -33,7 +37,7 @@ from argen.tuning.checkpoint import check_recipe
 from argen.tuning.course import Files, follow
 from argen.tuning.scoring import Case, Measure, load_scorer
 from argen.tuning.settings import TuneRecipe
-from argen.tuning.trainer import Tuner
+from argen.tuning.trainer import Teaching, Tuner
 from argen.workshop import Workshop, open_workshop
 
 log = logging.getLogger("argen.tune")
@@ -71,10 +75,11 @@ def tune(recipe: TuneRecipe) -> str:
         )
         if judge is None:
             log.warning("tune.judge: none, so nothing tells better clips from fooled rewards")
+        teaching = following_intensity(generator) if recipe.tune.reference_follows_intensity else None
         with apart(here, make, recipe.tune.reward_processes) as scorer:
             tuner = Tuner(
                 generator.pipe, cases, scorer, recipe.tune,
-                seed=recipe.seed, folder=out, accelerator=accelerator,
+                seed=recipe.seed, folder=out, accelerator=accelerator, teaching=teaching,
             )  # fmt: skip
             ended = follow(tuner, recipe, held_out, judge, workshop.made_by)
     accelerator.end_training()
@@ -113,6 +118,25 @@ def make_cases(plan: Plan, workshop: Workshop, generator: DiffusionGenerator) ->
     if not cases:
         raise RecipeError("tune: no job of the plan has a usable source; `argen scan` says why")
     return cases
+
+
+def following_intensity(generator: DiffusionGenerator) -> Teaching:
+    """A reference whose guidance follows the target's intensity, whatever the scale it is called with.
+
+    Raises RecipeError for a pipeline that can't be guided frame by frame.
+    """
+    pipe, form = generator.pipe, generator.form
+    try:
+        layout = read_layout(pipe, form)
+        check_guided(layout, scale=2.0)  # any above 1: whether it has two branches
+    except UsageError as error:
+        raise RecipeError(f"tune.reference_follows_intensity: {error}") from error
+
+    def around(case: Case, call: Mapping[str, Any], count: int) -> AbstractContextManager[None]:
+        curve = latent_intensity(case.columns["affect"].trajectory, form.frames, form.ratio)
+        return guidance_along(pipe, layout, torch.from_numpy(curve).repeat(count, 1), call["guidance_scale"])
+
+    return around
 
 
 def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case], list[Case]]:

@@ -61,6 +61,11 @@ class TuneSettings(Settings):
         "reflow imitates; {guidance_scale: 5} with generate.guidance 1 moves guidance into the weights. In "
         "reflow a list, {guidance_scale: [3, 7]}, is tried in turn within each group, from the same latents",
     )
+    reference_follows_intensity: bool = Field(
+        False,
+        description="reflow: the reference's guidance is least while the target is calm, full at its apex, "
+        "as with generate.guidance_follows_intensity",
+    )
     best: int | None = Field(
         None,
         ge=1,
@@ -133,10 +138,17 @@ class TuneSettings(Settings):
             raise ValueError(f"best: {self.best} of a group of {self.num_generations} (num_generations)")
         if self.kl_target and not self.beta:
             raise ValueError("kl_target steers beta; set beta above 0 to begin with, or leave it out")
-        if self.reference and not self.beta and self.objective != "reflow":
+        if self.window is not None and self.steps and self.window > min(self.steps):
+            raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
+        return self
+
+    @model_validator(mode="after")
+    def _reference_fits(self) -> TuneSettings:
+        reflow = self.objective == "reflow"
+        if self.reference and not self.beta and not reflow:
             raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
         lists = {len(value) for value in self.reference.values() if isinstance(value, tuple)}
-        if lists and self.objective != "reflow":
+        if lists and not reflow:
             raise ValueError(f"reference: {self.objective} takes one value each; a list is for reflow")
         if lists and (len(lists) > 1 or not 0 < min(lists) <= self.num_generations):
             found = " and ".join(map(str, sorted(lists)))
@@ -144,8 +156,12 @@ class TuneSettings(Settings):
                 f"reference: lists of {found} values; they must be equally long, and no longer than a group "
                 f"({self.num_generations}, num_generations)"
             )
-        if self.window is not None and self.steps and self.window > min(self.steps):
-            raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
+        if self.reference_follows_intensity and not reflow:
+            raise ValueError(f"reference_follows_intensity: {self.objective} imitates nothing; use reflow")
+        if self.reference_follows_intensity and any(
+            one.get("guidance_scale", 0) <= 1 for one in self.references
+        ):
+            raise ValueError("reference_follows_intensity: needs a guidance_scale above 1 in reference")
         return self
 
     @property

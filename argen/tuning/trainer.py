@@ -8,7 +8,8 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ class Rolled:
     scores: Pending
 
 
+Teaching = Callable[[Case, Mapping[str, Any], int], AbstractContextManager[None]]
+"""What surrounds a call of the reference: for its job, its arguments and so many clips."""
+
+
 class Tuner:
     """A pipeline being tuned; the adapter is in the pipeline, its running average in `average`."""
 
@@ -69,16 +74,18 @@ class Tuner:
         seed: int = 0,
         folder: Path | None = None,
         accelerator: Any = None,  # noqa: ANN401  accelerate is untyped
+        teaching: Teaching | None = None,
     ) -> None:
         """Check that everything fits, prove that the pipeline can be replayed, and add the adapter.
 
-        Goes on from the newest checkpoint in `folder`. Raises RecipeError, one sentence.
+        `teaching` surrounds each call of the reference in reflow. Goes on from the newest checkpoint in
+        `folder`. Raises RecipeError, one sentence.
         """
         from accelerate import Accelerator
 
         self.accelerator = accelerator or Accelerator()
         self.pipe, self.cases, self.scorer = pipe, list(cases), scorer
-        self.seed, self.folder = seed, folder
+        self.seed, self.folder, self.teaching = seed, folder, teaching
         if not self.cases:
             raise RecipeError("tune: there are no jobs to try; the plan is empty")
         default = int(self.cases[0].call.get("num_inference_steps", 8))
@@ -159,10 +166,10 @@ class Tuner:
         call = self.call(case, len(draw.seeds), draw.steps)
         with meter.timed("rollout"):
             if self.settings.objective == "reflow":
-                with untuned(self.pipe):
-                    made, trajectory = self._record(
-                        draw, {**call, **self.settings.references[draw.reference]}
-                    )
+                call |= self.settings.references[draw.reference]
+                around = self.teaching(case, call, len(draw.seeds)) if self.teaching else nullcontext()
+                with untuned(self.pipe), around:
+                    made, trajectory = self._record(draw, call)
             else:
                 made, trajectory = self._record(draw, call)
             prepared = self._prepared(draw, trajectory)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -43,11 +44,12 @@ def settings_of(**changes):
 
 @pytest.fixture
 def tuner_of(call_of):
-    def make(folder=None, family="ltx", rewards=None, gates=None, cases=2, **changes):
+    def make(folder=None, family="ltx", rewards=None, gates=None, cases=2, teaching=None, **changes):
         call = call_of(family, num_inference_steps=4, guidance_scale=1.0)
         scorer = Scorer(rewards or {"bright": bright}, gates or {})
         listed = [Case(f"job{i}", call) for i in range(cases)]
-        return Tuner(tiny_pipeline(family), listed, scorer, settings_of(**changes), seed=3, folder=folder)
+        options = {"seed": 3, "folder": folder, "teaching": teaching}
+        return Tuner(tiny_pipeline(family), listed, scorer, settings_of(**changes), **options)
 
     return make
 
@@ -254,6 +256,19 @@ def test_reflow_tries_several_references_from_the_same_latents(tuner_of):
     (lesson,) = tuner.lessons.of(3, 0, 0)
     assert torch.equal(lesson.clean, torch.cat(wanted))
     assert not torch.equal(*wanted)
+
+
+def test_something_may_surround_the_calls_of_the_reference(tuner_of):
+    asked = []
+
+    @contextmanager
+    def teaching(case, call, count):
+        asked.append((case.id, call["guidance_scale"], count))
+        yield
+
+    reference = {"guidance_scale": (2.0, 4.0), "num_inference_steps": 3}
+    tuner_of(objective="reflow", reference=reference, cases=1, teaching=teaching, updates=2).step()
+    assert asked == [("job0", 2.0, 2), ("job0", 4.0, 2)]
 
 
 def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
@@ -544,6 +559,8 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"reference": {"guidance_scale": [3, 4, 5, 6, 7]}, "objective": "reflow"}, "no longer than a group"),
         ({"reference": {"a": [3, 4], "b": [1, 2, 3]}, "objective": "reflow"}, "equally long"),
         ({"reference": {"guidance_scale": []}, "objective": "reflow"}, "lists of 0 values"),
+        ({"reference_follows_intensity": True}, "grpo imitates nothing"),
+        ({"reference_follows_intensity": True, "objective": "reflow"}, "a guidance_scale above 1"),
         ({"kl_target": 0.1}, "set beta above 0"),
         ({"beta": 0.1, "objective": "reflow"}, "reflow has no KL"),
         ({"window": 2, "objective": "reflow"}, "reflow trains every step"),
