@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -28,16 +27,15 @@ from argen.dataset.read import read_dataset
 from argen.errors import ArgenError, JobError, MissingPackage, RecipeError, UsageError
 from argen.face.track import FaceTrack
 from argen.generate.diffusion import DiffusionGenerator
-from argen.generate.guidance import check_guided, guidance_along, latent_intensity
-from argen.generate.layout import read_layout
 from argen.plan import Plan, make_plan
 from argen.tuning.apart import apart, check_device, measured_by, scorer_with_reader
 from argen.tuning.card import use_of
 from argen.tuning.checkpoint import check_recipe
 from argen.tuning.course import Files, follow
+from argen.tuning.imitation import Teaching
 from argen.tuning.scoring import Case, Measure, load_scorer
 from argen.tuning.settings import TuneRecipe
-from argen.tuning.trainer import Teaching, Tuner
+from argen.tuning.trainer import Tuner
 from argen.workshop import Workshop, open_workshop
 
 log = logging.getLogger("argen.tune")
@@ -125,18 +123,18 @@ def following_intensity(generator: DiffusionGenerator) -> Teaching:
 
     Raises RecipeError for a pipeline that can't be guided frame by frame.
     """
-    pipe, form = generator.pipe, generator.form
-    try:
-        layout = read_layout(pipe, form)
-        check_guided(layout, scale=2.0)  # any above 1: whether it has two branches
-    except UsageError as error:
-        raise RecipeError(f"tune.reference_follows_intensity: {error}") from error
 
     def around(case: Case, call: Mapping[str, Any], count: int) -> AbstractContextManager[None]:
-        curve = latent_intensity(case.columns["affect"].trajectory, form.frames, form.ratio)
-        return guidance_along(pipe, layout, torch.from_numpy(curve).repeat(count, 1), call["guidance_scale"])
+        return generator.following([case.columns["affect"].trajectory] * count, call["guidance_scale"])
 
-    return around
+    try:
+        with generator.following([np.zeros((2, 20), np.float32)], scale=2.0):  # found out before the run
+            return around
+    except UsageError as error:
+        name = type(generator.pipe).__name__
+        raise RecipeError(
+            f"tune.reference_follows_intensity: {name} can't be guided frame by frame; leave it out"
+        ) from error
 
 
 def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case], list[Case]]:

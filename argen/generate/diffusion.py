@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,16 +168,25 @@ class DiffusionGenerator:
         frames = (self.form.frames - 1) // self.form.ratio + 1
         with ExitStack() as stack:
             if self.layout and self.settings.guidance_follows_intensity:
-                curves = [latent_intensity(t, self.form.frames, self.form.ratio) for t in trajectories]
                 scale = self.settings.guidance
                 arguments |= self.form.guided(scale)
-                intensity = torch.from_numpy(np.stack(curves))
-                stack.enter_context(guidance_along(self.pipe, self.layout, intensity, scale))
+                stack.enter_context(self.following(trajectories, scale))
             if self.layout and self.settings.neighbour_weight:
                 weight = self.settings.neighbour_weight
                 stack.enter_context(neighbours(self.pipe, self.layout, frames, weight))
             output = call(self.pipe, arguments)
         return [self._finished(clip) for clip in np.asarray(output.frames)]
+
+    def following(
+        self, trajectories: Sequence[Float32[ndarray, "T 20"]], scale: float
+    ) -> AbstractContextManager[None]:
+        """Within: guidance of `scale` follows the intensity of these targets, one a clip of the call.
+
+        Raises UsageError, at once or on entering, for a pipeline or a scale that can't be varied by frame.
+        """
+        self.layout = self.layout or read_layout(self.pipe, self.form)
+        curves = [latent_intensity(t, self.form.frames, self.form.ratio) for t in trajectories]
+        return guidance_along(self.pipe, self.layout, torch.from_numpy(np.stack(curves)), scale)
 
     def _finished(self, clip: Float32[ndarray, "t h w 3"]) -> UInt8[ndarray, "T H W 3"]:
         if not np.isfinite(clip).all():

@@ -7,9 +7,11 @@ dozens of calls of the denoiser is worth more than one update, and much more if 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -18,6 +20,10 @@ from torch import Tensor
 from argen.errors import RecipeError
 from argen.tuning.advantage import best_of
 from argen.tuning.sampling import Draw, seed_of
+from argen.tuning.scoring import Case
+
+Teaching = Callable[[Case, Mapping[str, Any], int], AbstractContextManager[None]]
+"""What surrounds a call of the teacher: for its job, its arguments and so many clips."""
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,12 @@ class TuneSettings(Settings):
             for i in range(max(several, default=1))
         )
 
+    def rate(self, iteration: int) -> float:
+        """Learning rate of an iteration: constant, then straight down to 0 over the `cooldown`."""
+        left = 1 - iteration / self.iterations
+        warmth = max(min(1.0, left / self.cooldown), 0.0) if self.cooldown else 1.0
+        return self.learning_rate * warmth
+
     @property
     def exploration(self) -> Noise:
         """Noise inside the window."""

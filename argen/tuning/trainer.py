@@ -8,8 +8,8 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from argen.tuning.checkpoint import (
     save_checkpoint,
 )
 from argen.tuning.diagnostics import Meter, Report
-from argen.tuning.imitation import Lesson, Lessons, in_calls, lessons_of
+from argen.tuning.imitation import Lesson, Lessons, Teaching, in_calls, lessons_of
 from argen.tuning.lora import adapter, inject, put, shard, untuned
 from argen.tuning.memory import Memory, decode_within, fingerprint
 from argen.tuning.objective import OBJECTIVES, Moment, forward_process, leading_to, steered
@@ -55,10 +55,6 @@ class Rolled:
     draw: Draw
     trajectory: Trajectory
     scores: Pending
-
-
-Teaching = Callable[[Case, Mapping[str, Any], int], AbstractContextManager[None]]
-"""What surrounds a call of the reference: for its job, its arguments and so many clips."""
 
 
 class Tuner:
@@ -88,6 +84,10 @@ class Tuner:
         self.seed, self.folder, self.teaching = seed, folder, teaching
         if not self.cases:
             raise RecipeError("tune: there are no jobs to try; the plan is empty")
+        if settings.reference_follows_intensity and teaching is None:
+            raise RecipeError(
+                "tune.reference_follows_intensity: the tuner was given no `teaching` that does it"
+            )
         default = int(self.cases[0].call.get("num_inference_steps", 8))
         self.settings = settings.model_copy(update={"steps": settings.steps or (default,)})
         warn(self.settings)
@@ -229,17 +229,12 @@ class Tuner:
         meter.add(
             "gradient_norm", float(torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm))
         )
-        self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * self._warmth()
+        self.optimizer.param_groups[0]["lr"] = self.settings.rate(self.iteration)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, average in self.average.items():
                 average.lerp_(self.weights[name], 1 - self.settings.ema)
-
-    def _warmth(self) -> float:
-        """Share of the learning rate that this iteration gets."""
-        left = 1 - self.iteration / self.settings.iterations
-        return max(min(1.0, left / self.settings.cooldown), 0.0) if self.settings.cooldown else 1.0
 
     def _learn(self, rolled: Sequence[Rolled], mine: Float32[Tensor, "B"], meter: Meter, update: int) -> None:
         """Replay the rollouts, each step with its gradient."""

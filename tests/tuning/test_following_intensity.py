@@ -65,5 +65,7 @@ def test_calm_frames_are_not_guided_and_the_apex_is_in_full(family, tmp_path):
 def test_a_pipeline_without_two_branches_is_refused(tmp_path, monkeypatch):
     generator = generator_of(tmp_path, "ltx")
     monkeypatch.setattr("argen.generate.layout._branches", lambda *_: (None, False))
-    with pytest.raises(RecipeError, match=r"tune\.reference_follows_intensity: .*two branches"):
+    with pytest.raises(
+        RecipeError, match=r"tune\.reference_follows_intensity: LTX\w+ can't be guided frame by frame; leave"
+    ):
         following_intensity(generator)

@@ -269,6 +269,8 @@ def test_something_may_surround_the_calls_of_the_reference(tuner_of):
     reference = {"guidance_scale": (2.0, 4.0), "num_inference_steps": 3}
     tuner_of(objective="reflow", reference=reference, cases=1, teaching=teaching, updates=2).step()
     assert asked == [("job0", 2.0, 2), ("job0", 4.0, 2)]
+    with pytest.raises(RecipeError, match="given no `teaching`"):
+        tuner_of(objective="reflow", reference=reference, reference_follows_intensity=True)
 
 
 def test_what_reflow_imitates_comes_in_calls_of_the_batch(tuner_of):
