@@ -49,6 +49,15 @@ class Summary:
         return {label: n - self.kept[label] for label, n in self.wanted.items() if n > self.kept[label]}
 
     @property
+    def by_class(self) -> tuple[str, ...]:
+        """What came of each class, in words."""
+        return tuple(
+            f"{label}: {self.kept[label]} of {wanted} kept, {self.dropped[label]} dropped, "
+            f"{self.failed[label]} failed"
+            for label, wanted in self.wanted.items()
+        )
+
+    @property
     def report(self) -> Path:
         """The page to open."""
         return self.out / "report" / "index.html"

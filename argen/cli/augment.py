@@ -189,11 +189,7 @@ def plan_table(plan: Plan) -> str:
 
 def describe(summary: Summary) -> str:
     """The last words of a run: what came of it, where it is, and what to do next."""
-    lines = [
-        f"{label}: {summary.kept[label]} of {wanted} kept, {summary.dropped[label]} dropped, "
-        f"{summary.failed[label]} failed"
-        for label, wanted in summary.wanted.items()
-    ]
+    lines = list(summary.by_class)
     if summary.left:
         lines.append(
             f"{summary.left} jobs are left to other shards; run those, or this command without --shard"

@@ -108,7 +108,7 @@ def _facts(folder: Path) -> PoolFacts:
     return PoolFacts(
         folder.name.rpartition("-")[0],
         run["recipe_hash"],
-        {k: str(v)[:24] for k, v in run["models"]["generator"].items() if v not in ("", None)},
+        {k: str(v)[:24] for k, v in run["models"]["generator"].items() if v},
         run["models"]["reader"]["name"],
         status["kept"],
         status["dropped"],

@@ -18,7 +18,7 @@ from argen.dataset.video import read_frames
 from argen.errors import JobError, UsageError
 from argen.gate import REASONS
 from argen.manifest import Record
-from argen.output import heat_picture, source_picture
+from argen.output import Summary, heat_picture, read_summary, source_picture
 from argen.report.charts import curves_svg, draw_target
 from argen.report.leakage import leakage
 from argen.report.methods import methods
@@ -50,7 +50,7 @@ class Material:
 
     out: Path
     run: dict[str, Any]
-    summary: dict[str, Any]
+    summary: Summary
     records: tuple[Record, ...]
 
     @cached_property
@@ -100,10 +100,8 @@ def read_material(out: Path) -> Material:
         raise UsageError(f"{out}: holds no finished run (no manifest.jsonl); run argen-augment into it first")
     with (out / "manifest.jsonl").open(encoding="utf-8") as file:
         records = tuple(Record.from_dict(json.loads(line)) for line in file)
-    run, summary = (
-        json.loads((out / name).read_text(encoding="utf-8")) for name in ("run.json", "summary.json")
-    )
-    return Material(out, run, summary, records)
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return Material(out, run, read_summary(out), records)
 
 
 def balance(material: Material) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def out(monkeypatch, tmp_path):
 
 def test_it_shows_what_was_kept_dropped_and_why(out):
     html = (out / "report/index.html").read_text()
-    assert re.search(r"disgust: 4 of 4 kept, [1-9]\d* dropped", html)
+    assert re.search(r"disgust: 4 of 4 kept, [1-9]\d* dropped, 0 failed", html)
     assert "it hardly moves" in html
     assert "For your methods section" in html
     assert "not a reproduction" in html
