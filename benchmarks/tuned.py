@@ -10,7 +10,7 @@ recipe tunes for; those in eight are given beside them. Identity, recall and cov
 steps against the untuned default, which they are to replace.
 
 The recipe was chosen with the chooser and the puppets' reader, on clips of other people; but the judge has
-been shown several recipes, and the shipped one did best of the last three.
+been shown several recipes, and the shipped one did best of the last four.
 """
 
 from __future__ import annotations

@@ -59,6 +59,9 @@ def tune(recipe: TuneRecipe) -> str:
         plan = make_plan(dataset, recipe, workshop.why_not)
         workshop.learn(plan.add)
         cases, held_out = split(make_cases(plan, workshop, generator), recipe.tune.evaluate_jobs)
+        known = dataset.subjects_from != "clip"
+        made_of = variety(cases, known)
+        log.info("to try: %s; to judge by: %s", made_of, variety(held_out, known))
         constants = {
             "same_person": workshop.reader.same_person,
             "most_steps": max(recipe.tune.steps or (recipe.generate.steps,)),
@@ -79,7 +82,7 @@ def tune(recipe: TuneRecipe) -> str:
                 generator.pipe, cases, scorer, recipe.tune,
                 seed=recipe.seed, folder=out, accelerator=accelerator, teaching=teaching,
             )  # fmt: skip
-            ended = follow(tuner, recipe, held_out, judge, workshop.made_by)
+            ended = follow(tuner, recipe, held_out, judge, {**workshop.made_by, "jobs": made_of})
     accelerator.end_training()
     return ended
 
@@ -149,6 +152,13 @@ def split(cases: Sequence[tuple[str, Case]], held_out: int) -> tuple[list[Case],
     judged = [judged[i * len(judged) // count] for i in range(count)]  # jobs come by label: some of each
     tried = [case for subject, case in cases if subject not in kept]
     return tried, judged or tried[:held_out]
+
+
+def variety(cases: Sequence[Case], people_known: bool) -> str:
+    """What jobs are made of, in words: an adapter learns few clips of few people by heart."""
+    clips = [case.columns["origin"].clip for case in cases]
+    people = f" of {len({clip.subject for clip in clips})} people" if people_known else ""
+    return f"{len(cases)} jobs from {len({clip.id for clip in clips})} clips{people}"
 
 
 def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:

@@ -35,6 +35,7 @@ Judge, whose expressions come from networks that no reward asks: {judge}.
 | revision | {model.get("revision", "")} |
 | objective | {tune.objective}; noise {noise.kind}, eta {noise.eta:g}, rho {noise.rho:g} |
 | iterations | {len(rows)}; the best was found after {best["iteration"]}; {stopped} |
+| jobs | {model.get("jobs", "")} |
 | clips tried | {len(rows) * tune.prompts * tune.num_generations} |
 | rank | {tune.rank} |
 | recipe | {recipe.hash} |

@@ -401,11 +401,13 @@ def test_swapped_weights_come_back(tuner_of):
 def test_a_whole_run_leaves_adapter_card_curves_and_sheets(tuner_of, tmp_path):
     tuner = tuner_of(tmp_path)
     recipe = TuneRecipe(tune=settings_of(judge={"bright": 1.0}))
-    ended = follow(tuner, recipe, tuner.cases[:1], Scorer({"bright": bright}), {"model": "tiny"})
+    ended = follow(tuner, recipe, tuner.cases[:1], Scorer({"bright": bright}), {"jobs": "3 of 2 people"})
     files = Files(tmp_path)
     assert ended == "ran to the end"
     assert files.adapter.is_file()
-    assert "bright" in (tmp_path / "README.md").read_text()
+    card = (tmp_path / "README.md").read_text()
+    assert "bright" in card
+    assert "| jobs | 3 of 2 people |" in card
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")
     assert sorted(path.stem for path in (tmp_path / "sheets").iterdir()) == ["000000", "000002", "000004"]
     kinds = [json.loads(line)["kind"] for line in files.log.read_text().splitlines()]
