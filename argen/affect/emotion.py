@@ -78,6 +78,11 @@ class Emotion(Settings):
         """Whether no published prototype stands behind it."""
         return all(prototype.source == "composed" for prototype in self.prototypes)
 
+    @property
+    def least_scale(self) -> float:
+        """Apex intensity of its faintest prototype, relative to the recipe's range."""
+        return min(prototype.scale for prototype in self.prototypes)
+
 
 def read_prompts(path: Path, check: Callable[[object], Model]) -> Model:
     """A YAML file of `prompts/` as a checked value. Raises RecipeError with every mistake, one a line."""

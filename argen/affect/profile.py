@@ -95,7 +95,8 @@ def sample_apex(
 ) -> Float32[ndarray, "20"]:
     """The apex of one new clip, 0..1: a real clip's units, jittered, or a draw from the prototypes.
 
-    A real clip keeps its own intensity where that lies in the range, and moves to the nearer end where not.
+    A real clip keeps its own intensity where that lies in the range, and moves to the nearer end where not. A
+    faint emotion's range begins lower, by its prototypes' scale: neutral clips are not raised to expressions.
     """
     if profile.source == "prototype" and profile.emotion is not None:
         return draw_units(profile.emotion, rng, intensity)
@@ -103,7 +104,9 @@ def sample_apex(
     drawn = draw_units(profile.emotion, rng, intensity) if profile.emotion and profile.unseen else None
     peak = float(units.max())
     if peak > 0:
-        units *= float(np.clip(peak, *intensity)) / peak
+        low, high = intensity
+        least = low * profile.emotion.least_scale if profile.emotion else low
+        units *= float(np.clip(peak, least, high)) / peak
     units *= rng.normal(1.0, 0.1, len(units)).astype(np.float32)
     if drawn is not None:
         units[list(profile.unseen)] = drawn[list(profile.unseen)]

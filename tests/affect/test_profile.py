@@ -97,6 +97,12 @@ def test_neutral_clips_teach_that_nothing_moves():
     assert sample_apex(profile, np.random.default_rng(0)).max() == 0
 
 
+def test_what_a_neutral_clip_lets_slip_is_not_raised_to_an_expression():
+    profile = make_profile("neutral", [track({"AU02": 0.12})] * 6, load_emotions(), SETTINGS)
+    peaks = [sample_apex(profile, np.random.default_rng(i), (0.6, 1.0)).max() for i in range(50)]
+    assert np.mean(peaks) == pytest.approx(0.12, abs=0.03)
+
+
 def test_draws_repeat_with_the_generator():
     profile = make_profile("disgust", [track(NOSE)] * 6, load_emotions(), SETTINGS)
     once, again = (sample_apex(profile, np.random.default_rng(7)) for _ in range(2))
