@@ -42,11 +42,17 @@ class Judgement:
     identity: Float32[ndarray, "T 41"]  # unit length
 
     @property
-    def label(self) -> str:
-        """The expression of the clip's liveliest third of frames."""
+    def evidence(self) -> Float32[ndarray, "7"]:
+        """Log-probability of each expression, over the clip's liveliest third of frames."""
         change = np.abs(self.units - self.units[0]).sum(axis=1)
         lively = np.argsort(-change)[: max(1, len(change) // 3)]
-        return BASIC[int(self.expressions[lively].mean(axis=0).argmax())]
+        mean = self.expressions[lively].mean(axis=0)
+        return np.asarray(mean - np.log(np.exp(mean).sum()), np.float32)
+
+    @property
+    def label(self) -> str:
+        """The likeliest expression."""
+        return BASIC[int(self.evidence.argmax())]
 
     @property
     def person(self) -> Float32[ndarray, "41"]:

@@ -12,6 +12,7 @@ import torch
 import argen
 from argen.errors import ModelUnavailable
 from argen.puppets.chooser import Chooser
+from argen.puppets.examiner import Judgement
 from argen.puppets.expressions import BASIC
 from argen.puppets.footage import direct, shoot, shoot_stills
 from argen.puppets.judge import Judge
@@ -100,6 +101,18 @@ def test_the_chooser_is_no_copy_of_the_judge() -> None:
     assert min(np.mean(np.array(said) == truth) for said in named) > 0.5
     said = [who(shots[0].frames).units for who in (chooser, judge)]
     assert np.abs(said[0] - said[1]).max() > 1e-3
+
+
+def test_evidence_is_of_the_liveliest_frames_and_the_label_its_likeliest() -> None:
+    calm, lively = np.full(7, 0.02), np.full(7, 0.05)
+    calm[0], lively[3] = 0.88, 0.7
+    units = np.zeros((6, 20), np.float32)
+    units[4:, 2] = 0.8
+    said = Judgement(
+        units, np.log([calm] * 4 + [lively] * 2).astype(np.float32), np.eye(6, 41, dtype=np.float32)
+    )
+    np.testing.assert_allclose(np.exp(said.evidence), lively, rtol=1e-6)
+    assert said.label == BASIC[3]
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
