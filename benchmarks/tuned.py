@@ -1,13 +1,13 @@
 """Tuned adapters on people that nothing was trained on, scored by the judge that no training may ask.
 
 One adapter a seed, made by `pipelines/tune.py --config configs/tune/puppets.yaml` in
-demo/puppets-tuned/seed0 .. seed2, and made here where it is not there yet: an hour and a half of a core,
-or, for `--quick`, a few iterations, which show that the program works and not what tuning is worth. Tuned and
-untuned model get the same sources, captions and first noise, so their clips are compared in pairs. The tuned
-ones are called as the recipe's header says, without guidance; the untuned model with its own defaults, eight
-steps and guidance 5, or in fewer steps with the same guidance. Gains at equal steps are at the two that the
-recipe tunes for; those in eight are given beside them. Identity, recall and coverage are those of two tuned
-steps against the untuned default, which they are to replace.
+demo/puppets-tuned/seed0 .. seed2, and made here where it is not there yet: an hour and a quarter of a core
+each, or, for `--quick`, a few iterations, which show that the program works and not what tuning is worth.
+Tuned and untuned model get the same sources, captions and first noise, so their clips are compared in pairs.
+The tuned ones are called as the recipe's header says, without guidance; the untuned model with its own
+defaults, eight steps and guidance 5, or in fewer steps with the same guidance. Gains at equal steps are at
+the two that the recipe tunes for; those in eight are given beside them. Identity, recall and coverage are
+those of two tuned steps against the untuned default, which they are to replace.
 
 The recipe was chosen with the chooser and the puppets' reader, on clips of other people; but the judge has
 been shown several recipes on these clips, of which none did better than the shipped one by a hundredth.
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import repeat
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from diffusers import LTXImageToVideoPipeline
@@ -68,7 +69,7 @@ class Marks:
     """What the judge says of one model's clips, a row a target."""
 
     right: Float[ndarray, "n"]  # 1 where the judge names the label that was asked for
-    evidence: Float[ndarray, "n"]  # log-probability of that label, in nats: finer than right or wrong
+    log_probability: Float[ndarray, "n"]  # of that label, in nats: finer than right or wrong
     apex: Float[ndarray, "n 20"]  # Action Units at the target's apex
     likeness: Float[ndarray, "n"]  # cosine between the clip's and the source's identity
     course: Float[ndarray, "n d"]  # Action Units over time, for diversity
@@ -139,7 +140,7 @@ def steps_ratios(
         def ratio(rows: ndarray, chosen: ndarray, models: Mapping[int, Sequence[Marks]] = models) -> float:
             for steps in sorted(models):
                 some = [models[steps][i % len(models[steps])] for i in chosen]
-                if _agreement(some, untuned, rows) >= 0 and _units(some, untuned, rows, wanted) >= 0:
+                if _change("right", some, untuned, rows) >= 0 and _units(some, untuned, rows, wanted) >= 0:
                     return steps / STEPS
             return 1.0
 
@@ -158,7 +159,7 @@ def gains(
     seeds: tuple[int, ...],
     end: str = "",
 ) -> Iterator[Figure]:
-    """At equal numbers of steps, tuned less untuned: agreement, correlation of units, evidence."""
+    """At equal numbers of steps, tuned less untuned: what `_differences` tells."""
     for name, statistic in _differences(tuned, untuned, wanted):
         found = resampled(statistic, len(wanted), len(seeds))
         bar = "" if end or name not in ASKED else "> 0"
@@ -169,7 +170,7 @@ def likeness_change(tuned: Sequence[Marks], untuned: Marks, seeds: tuple[int, ..
     """How much likelier its source a tuned clip is than an untuned one."""
 
     def likeness(rows: ndarray, chosen: ndarray) -> float:
-        return float(np.mean([tuned[i].likeness[rows] - untuned.likeness[rows] for i in chosen]))
+        return _change("likeness", [tuned[i] for i in chosen], untuned, rows)
 
     count = len(untuned.likeness)
     return Figure("tuned.identity_change", *resampled(likeness, count, len(seeds)), count, ">= 0", seeds)
@@ -195,19 +196,25 @@ def _differences(
     models: Sequence[Marks], untuned: Marks, wanted: Float[ndarray, "n 20"]
 ) -> tuple[tuple[str, Statistic], ...]:
     def agreement(rows: ndarray, chosen: ndarray) -> float:
-        return _agreement([models[i] for i in chosen], untuned, rows)
+        return _change("right", [models[i] for i in chosen], untuned, rows)
 
     def units(rows: ndarray, chosen: ndarray) -> float:
         return _units([models[i] for i in chosen], untuned, rows, wanted)
 
-    def evidence(rows: ndarray, chosen: ndarray) -> float:
-        return float(np.mean([models[i].evidence[rows] - untuned.evidence[rows] for i in chosen]))
+    def log_probability(rows: ndarray, chosen: ndarray) -> float:
+        return _change("log_probability", [models[i] for i in chosen], untuned, rows)
 
-    return ("agreement", agreement), ("au", units), ("evidence", evidence)
+    return ("agreement", agreement), ("au", units), ("log_probability", log_probability)
 
 
-def _agreement(models: Sequence[Marks], untuned: Marks, rows: ndarray) -> float:
-    return float(np.mean([marks.right[rows] - untuned.right[rows] for marks in models]))
+def _change(
+    mark: Literal["right", "log_probability", "likeness"],
+    models: Sequence[Marks],
+    untuned: Marks,
+    rows: ndarray,
+) -> float:
+    """How much higher a mark is than the untuned model's, over models and rows."""
+    return float(np.mean([getattr(marks, mark)[rows] - getattr(untuned, mark)[rows] for marks in models]))
 
 
 def _units(models: Sequence[Marks], untuned: Marks, rows: ndarray, wanted: ndarray) -> float:
@@ -251,7 +258,10 @@ def marks(
     sources = sources or judged
     return Marks(
         np.array([float(j.label == t.act.label) for j, t in zip(judged, targets, strict=True)]),
-        np.array([j.evidence[BASIC.index(t.act.label)] for j, t in zip(judged, targets, strict=True)], float),
+        np.array(
+            [j.log_probabilities[BASIC.index(t.act.label)] for j, t in zip(judged, targets, strict=True)],
+            float,
+        ),
         np.array([j.units[t.act.apex] for j, t in zip(judged, targets, strict=True)], float),
         np.array([float(j.person @ s.identity[0]) for j, s in zip(judged, sources, strict=True)]),
         np.array([j.units[::4].ravel() for j in judged], float),

@@ -42,8 +42,8 @@ class Judgement:
     identity: Float32[ndarray, "T 41"]  # unit length
 
     @property
-    def evidence(self) -> Float32[ndarray, "7"]:
-        """Log-probability of each expression, over the clip's liveliest third of frames."""
+    def log_probabilities(self) -> Float32[ndarray, "7"]:
+        """Of each expression, over the clip's liveliest third of frames."""
         change = np.abs(self.units - self.units[0]).sum(axis=1)
         lively = np.argsort(-change)[: max(1, len(change) // 3)]
         mean = self.expressions[lively].mean(axis=0)
@@ -52,7 +52,7 @@ class Judgement:
     @property
     def label(self) -> str:
         """The likeliest expression."""
-        return BASIC[int(self.evidence.argmax())]
+        return BASIC[int(self.log_probabilities.argmax())]
 
     @property
     def person(self) -> Float32[ndarray, "41"]:

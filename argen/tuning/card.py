@@ -13,7 +13,7 @@ WIDTH, HEIGHT, MARGIN = 640, 200, 34
 COLOURS = ("#1b6ca8", "#c0392b", "#1e8449", "#7d3c98", "#b9770e", "#515a5a")
 
 
-def write_card(folder: Path, recipe: TuneRecipe, model: Mapping[str, str], stopped: str) -> None:
+def write_card(folder: Path, recipe: TuneRecipe, about: Mapping[str, str], stopped: str) -> None:
     """README.md and curves.svg beside the adapter, from the run's own log."""
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     trials = [entry for entry in log if entry["kind"] == "evaluation"]
@@ -24,18 +24,18 @@ def write_card(folder: Path, recipe: TuneRecipe, model: Mapping[str, str], stopp
     table = "\n".join(f"| {name} | {_round(trials[0], name)} | {_round(best, name)} |" for name in names)
     tune, noise = recipe.tune, recipe.tune.exploration
     judge = listed(tune.judge) or "none, so read the numbers with care"
-    text = f"""# LoRA adapter for {model.get("pipeline", "an image-to-video pipeline")}
+    text = f"""# LoRA adapter for {about.get("pipeline", "an image-to-video pipeline")}
 
 Tuned with ARGen against {listed(tune.rewards)}.
 Judge, whose expressions come from networks that no reward asks: {judge}.
 
 | | |
 |---|---|
-| base model | {model.get("model", "")} |
-| revision | {model.get("revision", "")} |
+| base model | {about.get("model", "")} |
+| revision | {about.get("revision", "")} |
 | objective | {tune.objective}; noise {noise.kind}, eta {noise.eta:g}, rho {noise.rho:g} |
 | iterations | {len(rows)}; the best was found after {best["iteration"]}; {stopped} |
-| jobs | {model.get("jobs", "")} |
+| jobs | {about.get("jobs", "")} |
 | clips tried | {len(rows) * tune.prompts * tune.num_generations} |
 | rank | {tune.rank} |
 | recipe | {recipe.hash} |

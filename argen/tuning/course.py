@@ -46,11 +46,12 @@ def follow(
     recipe: TuneRecipe,
     held_out: Sequence[Case],
     judge: Scorer | None,
-    model: Mapping[str, str],
+    about: Mapping[str, str],
 ) -> str:
     """Run to the end, or until the rewards are fooled; how it ended, in words.
 
     Goes on where the tuner's checkpoint left. The folder then has the best adapter, its card and curves.
+    `about` is what the card says of the model (`pipeline`, `model`, `revision`) and of the `jobs`.
     """
     if tuner.folder is None:
         raise ValueError("a run needs a folder")
@@ -75,7 +76,7 @@ def follow(
         log.info("%s", report.line())
         _note(tuner, files, "iteration", report.iteration, report.values)
     if main:
-        write_card(files.folder, recipe, model, ended)
+        write_card(files.folder, recipe, about, ended)
     return ended
 
 

@@ -103,7 +103,7 @@ def test_the_chooser_is_no_copy_of_the_judge() -> None:
     assert np.abs(said[0] - said[1]).max() > 1e-3
 
 
-def test_evidence_is_of_the_liveliest_frames_and_the_label_its_likeliest() -> None:
+def test_a_clip_is_named_by_its_liveliest_frames() -> None:
     calm, lively = np.full(7, 0.02), np.full(7, 0.05)
     calm[0], lively[3] = 0.88, 0.7
     units = np.zeros((6, 20), np.float32)
@@ -111,7 +111,7 @@ def test_evidence_is_of_the_liveliest_frames_and_the_label_its_likeliest() -> No
     said = Judgement(
         units, np.log([calm] * 4 + [lively] * 2).astype(np.float32), np.eye(6, 41, dtype=np.float32)
     )
-    np.testing.assert_allclose(np.exp(said.evidence), lively, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(said.log_probabilities), lively, rtol=1e-6)
     assert said.label == BASIC[3]
 
 
