@@ -7,6 +7,7 @@ reference is a bare name (`identity`: ours), a file (`./mine.py:smile`: yours) o
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -47,6 +48,14 @@ def find(kind: Folder, reference: str) -> Path:
     raise RecipeError(f"{kind}: no '{reference}'{did_you_mean(reference, known)}")
 
 
+def code_hash(kind: Folder, reference: str) -> str:
+    """Hash of the file behind a function's name; "" for one of an installed package."""
+    target = reference.partition(":")[0]
+    if not target.endswith(".py") and target not in names(kind):
+        return ""
+    return hashlib.sha256(find(kind, target).read_bytes()).hexdigest()[:12]
+
+
 def load_function(kind: Folder, reference: str) -> Callable[..., Any]:
     """The function behind `name`, `./file.py:function` or `package.module:function`.
 
@@ -60,7 +69,12 @@ def load_function(kind: Folder, reference: str) -> Callable[..., Any]:
         if spec is None or spec.loader is None:
             raise RecipeError(f"{kind}: {path} is not a Python file")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # somebody's file may fail in any way
+            raise RecipeError(
+                f"{kind}: {path} fails as it is read: {type(error).__name__}: {error}"
+            ) from error
         attribute = attribute or path.stem
     elif attribute:
         try:

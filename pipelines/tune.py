@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from argen import assets
 from argen.config import load_recipe
 from argen.dataset.read import read_dataset
 from argen.errors import ArgenError, JobError, MissingPackage, RecipeError, UsageError
@@ -33,8 +34,8 @@ from argen.tuning.card import use_of
 from argen.tuning.checkpoint import check_recipe
 from argen.tuning.course import Files, follow
 from argen.tuning.imitation import Teaching
-from argen.tuning.scoring import Case, Measure, load_scorer
-from argen.tuning.settings import TuneRecipe
+from argen.tuning.scoring import Case, Measure, Scorer, load_scorer
+from argen.tuning.settings import TuneRecipe, TuneSettings
 from argen.tuning.trainer import Tuner
 from argen.workshop import Workshop, open_workshop
 
@@ -70,17 +71,13 @@ def tune(recipe: TuneRecipe) -> str:
         told = recipe.tune.rewards, recipe.tune.gates
         here = load_scorer(*told, measured_by(workshop.reader), constants, device)
         make = partial(scorer_with_reader, recipe.face, *told, constants, device)
-        judged = judged_by(recipe, workshop)
-        judge = (
-            load_scorer(recipe.tune.judge, measure=judged, constants=constants) if recipe.tune.judge else None
-        )
-        if judge is None:
-            log.warning("tune.judge: none, so nothing tells better clips from fooled rewards")
+        judge = load_judge(recipe, workshop, constants)
         teaching = following_intensity(generator) if recipe.tune.reference_follows_intensity else None
         with apart(here, make, recipe.tune.reward_processes) as scorer:
             tuner = Tuner(
                 generator.pipe, cases, scorer, recipe.tune,
                 seed=recipe.seed, folder=out, accelerator=accelerator, teaching=teaching,
+                origin={"models": workshop.models, "rewards": reward_code(recipe.tune)},
             )  # fmt: skip
             ended = follow(tuner, recipe, held_out, judge, {**workshop.made_by, "jobs": made_of})
     accelerator.end_training()
@@ -161,7 +158,27 @@ def variety(cases: Sequence[Case], people_known: bool) -> str:
     return f"{len(cases)} jobs from {len({clip.id for clip in clips})} clips{people}"
 
 
-def judged_by(recipe: TuneRecipe, workshop: Workshop) -> Measure:
+def reward_code(settings: TuneSettings) -> dict[str, str]:
+    """Hashes of the files of all rewards, gates and judges: a run goes on only with the same ones."""
+    asked = {**settings.rewards, **settings.gates, **settings.judge}
+    return {name: assets.code_hash("rewards", name) for name in sorted(asked)}
+
+
+def load_judge(recipe: TuneRecipe, workshop: Workshop, constants: Mapping[str, Any]) -> Scorer | None:
+    """What chooses the adapter, if the recipe names anything; warns where it can't tell fooled rewards."""
+    if not recipe.tune.judge:
+        log.warning("tune.judge: none, so nothing tells better clips from fooled rewards")
+        return None
+    both = sorted(set(recipe.tune.judge) & set(recipe.tune.rewards) - {"label_agreement"})
+    if both and workshop.reader.name != "puppet":
+        log.warning(
+            "tune.judge: on real faces only expressions are measured anew, so %s says what the reward says; "
+            "label_agreement is a judge there", " and ".join(both),
+        )  # fmt: skip
+    return load_scorer(recipe.tune.judge, measure=judged_by(workshop), constants=constants)
+
+
+def judged_by(workshop: Workshop) -> Measure:
     """The same clip as `tune.judge` sees it: by networks that no reward asks.
 
     On real faces the expressions are of networks of their own, and on puppets units and expressions are the

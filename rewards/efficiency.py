@@ -1,7 +1,8 @@
 """Efficiency: the share of denoising steps saved.
 
-Takes steps (of each clip) and most_steps (of the run); gives 0..1. It teaches only where the number of steps
-varies within a group (`tune.steps` with several numbers): equal rewards have no advantage.
+Takes steps (of each clip) and most_steps (of the run); gives 0..1. Equal rewards have no advantage, so the
+number of steps must vary within a group (`tune.steps` with several numbers). What a model does in few steps
+is for the other rewards to teach: see `docs/design.md`.
 """
 
 from collections.abc import Sequence

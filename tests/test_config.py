@@ -73,6 +73,9 @@ def test_a_reward_is_loaded_by_file_or_by_path(tmp_path):
     assert assets.load_function("rewards", "math:sqrt")(9) == 3
     with pytest.raises(RecipeError, match="did you mean 'smile'"):
         assets.load_function("rewards", f"{tmp_path}/mine.py:smlie")
+    (tmp_path / "torn.py").write_text("def smile(: return 3\n")
+    with pytest.raises(RecipeError, match=r"torn\.py fails as it is read: SyntaxError"):
+        assets.load_function("rewards", f"{tmp_path}/torn.py:smile")
     with pytest.raises(RecipeError, match="cannot import 'nowhere'"):
         assets.load_function("rewards", "nowhere:f")
     with pytest.raises(RecipeError, match="rewards: no 'integrty'; did you mean 'integrity'"):

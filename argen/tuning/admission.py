@@ -41,6 +41,11 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
         raise RecipeError(f"tune.model: {type(pipe).__name__} {problem}; choose an image-to-video checkpoint")
     if not denoisers(pipe):
         raise RecipeError(f"tune.model: {type(pipe).__name__} has no transformer or unet that could be tuned")
+    dtypes = {weight.dtype for module in denoisers(pipe).values() for weight in module.parameters()}
+    if torch.float16 in dtypes:
+        raise RecipeError(
+            "generate.dtype: most gradients are too small for float16; tune in bfloat16 or float32"
+        )
     pipe.scheduler = first_order(pipe.scheduler)
     call = {**call, "output_type": "latent", "num_inference_steps": STEPS}
     images = _takes_images(pipe, call)
@@ -50,7 +55,6 @@ def admit(pipe: Pipeline, call: Mapping[str, Any]) -> Layout:
         layout, first=_conditions(pipe, call, layout, 1), last=_conditions(pipe, call, layout, -1)
     )
     difference = parity(pipe, call, layout)
-    dtypes = {weight.dtype for module in denoisers(pipe).values() for weight in module.parameters()}
     limit = max(TOLERANCE.get(dtype, 5e-2) for dtype in dtypes)
     if not difference <= limit:
         raise RecipeError(

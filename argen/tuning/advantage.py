@@ -83,10 +83,15 @@ def _in_group(values: Float32[Tensor, "K"], out: Bool[Tensor, "K"]) -> Float32[T
     """Less their mean; exactly 0 where they don't differ."""
     if out.all():
         return torch.zeros_like(values)
-    values = torch.where(out, values[~out].min(), values)
+    values = _lowered(values, out)
     centred = values - values.mean()
     idle = values.std(correction=0) <= SAME * values.abs().max().clamp(min=1.0)
     return torch.zeros_like(values) if idle else centred
+
+
+def _lowered(values: Float32[Tensor, "K"], out: Bool[Tensor, "K"]) -> Float32[Tensor, "K"]:
+    """Those that are out at the least of the others of their group."""
+    return torch.where(out, values[~out].min(), values)
 
 
 def _scaled(centred: Float32[Tensor, "K"]) -> Float32[Tensor, "K"]:
@@ -127,12 +132,26 @@ class PerPromptStatistics:
         return found
 
     def in_order(
-        self, total: Float32[Tensor, "B"], prompts: Sequence[str], group: Int64[Tensor, "B"]
+        self,
+        total: Float32[Tensor, "B"],
+        prompts: Sequence[str],
+        group: Int64[Tensor, "B"],
+        out: Bool[Tensor, "B"],
     ) -> Float32[Tensor, "B"]:
-        """The same, recorded in the order of the groups, whatever processes they came from; cut at ±5."""
-        order, values = torch.argsort(group, stable=True), torch.empty_like(total)
-        asked = [prompts[int(index)] for index in order]
-        values[order] = self.advantages(asked, total[order].nan_to_num(0.0)).clamp(-5, 5)
+        """The same, recorded in the order of the groups, whatever processes they came from; cut at ±5.
+
+        Samples that are `out` count as their group's minimum; a group that is out as a whole gets 0 and isn't
+        recorded.
+        """
+        order, values = [], torch.zeros_like(total)
+        lowered = total.clone()
+        for one in sorted(set(group.tolist())):
+            members = torch.nonzero(group == one).flatten()
+            if not out[members].all():
+                lowered[members] = _lowered(total[members], out[members])
+                order += members.tolist()
+        asked = [prompts[index] for index in order]
+        values[order] = self.advantages(asked, lowered[order]).clamp(-5, 5)
         return values
 
     def state(self) -> dict[str, list[float]]:

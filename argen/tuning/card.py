@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def write_card(folder: Path, recipe: TuneRecipe, about: Mapping[str, str], stopp
     rows = [entry for entry in log if entry["kind"] == "iteration"]
     names = sorted({name for entry in trials for name in entry if "/" in name})
     (folder / "curves.svg").write_text(curves(trials, names), encoding="utf-8")
-    best = max(trials, key=lambda entry: entry["worth"])
+    best = max(trials, key=lambda entry: -math.inf if entry["worth"] is None else entry["worth"])
     table = "\n".join(f"| {name} | {_round(trials[0], name)} | {_round(best, name)} |" for name in names)
     tune, noise = recipe.tune, recipe.tune.exploration
     judge = listed(tune.judge) or "none, so read the numbers with care"
@@ -39,7 +40,7 @@ Judge, whose expressions come from networks that no reward asks: {judge}.
 | clips tried | {len(rows) * tune.prompts * tune.num_generations} |
 | rank | {tune.rank} |
 | recipe | {recipe.hash} |
-| made and judged with | guidance {recipe.generate.guidance:g}; {_steps(recipe)} steps |
+| tuned with | guidance {recipe.generate.guidance:g}; {_steps(recipe)} steps |
 
 ![curves](curves.svg)
 

@@ -36,8 +36,8 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Write a checkpoint, and drop all but the newest `keep`."""
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> int:
+    """Write a checkpoint, and drop all but the newest `keep`; the iteration of the oldest that is left."""
     from safetensors.torch import save_file
 
     root = folder / "checkpoints"
@@ -54,9 +54,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path
             os.fsync(file.fileno())
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
-    for old in _complete(root)[:-keep]:
+    complete = _complete(root)
+    for old in complete[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-    return target
+    return int(complete[-keep:][0].name)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

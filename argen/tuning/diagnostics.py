@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch.nn import Parameter
 
-from argen.tuning.advantage import Advantages, conflict
-from argen.tuning.scoring import Scores
+from argen.tuning.advantage import Advantages, Rewards, conflict
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,9 @@ class Report:
 
     def line(self) -> str:
         """The few that matter, for a log."""
-        keys = [key for key in self.values if key.startswith(("reward/", "judge/"))]
-        keys += [key for key in ("gate_rate", "ratio_deviation", "kl", "seconds") if key in self.values]
+        keys = [key for key in self.values if key.startswith("reward/")]
+        told = ("gate_rate", "idle_groups", "ratio_deviation", "kl", "seconds")
+        keys += [key for key in told if key in self.values]
         return f"{self.iteration}: " + "  ".join(f"{key} {self.values[key]:.4g}" for key in keys)
 
 
@@ -71,18 +71,15 @@ class Meter:
             if old is not None:
                 weight.grad = old if weight.grad is None else old.add_(weight.grad)
 
-    def scores(self, scores: Sequence[Scores], advantages: Advantages) -> None:
-        """Rewards, gates and groups of the iteration."""
-        for name in scores[0].rewards:
-            values = torch.cat([item.rewards[name] for item in scores])
+    def scores(self, rewards: Rewards, advantages: Advantages) -> None:
+        """Rewards, gates and groups of the iteration, over all processes."""
+        for name, values in rewards.items():
             known = values[values.isfinite()]
             self.add(f"reward/{name}", float(known.mean()) if len(known) else float("nan"))
             self.add(f"spread/{name}", float(known.std(correction=0)) if len(known) else float("nan"))
             self.add(f"idle_groups/{name}", float(advantages.idle[name]))
-        total = sum(len(item.gated) for item in scores)
-        self.add("gate_rate", advantages.gated / max(len(advantages.values), total))
+        self.add("gate_rate", advantages.gated / len(advantages.values))
         self.add("idle_groups", float(advantages.idle_groups))
-        self.add("motion", float(torch.cat([item.motion for item in scores]).mean()))
         for pair, cosine in conflict(advantages.parts).items():
             self.add(f"conflict/{pair}", cosine)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Evaluation:
     iteration: int
     proxy: float  # weighted sum of the rewards
     judge: float | None  # weighted sum of the held-out rewards; None without any
-    values: Mapping[str, float]
+    values: Mapping[str, float]  # each mean, the share of gated clips, and how many values are missing
     clips: Sequence[UInt8[ndarray, "T H W 3"]]
 
     @property
@@ -40,9 +41,13 @@ class Evaluation:
 def evaluate(
     tuner: Tuner, cases: Sequence[Case], judge: Scorer | None, weights: Mapping[str, float]
 ) -> Evaluation:
-    """Make every case once, without noise and with its own seed, and score it twice."""
+    """Make every case once, without noise and with its own seed, and score it twice.
+
+    A clip that a reward can't judge counts as the lowest that this run's evaluations have seen: who loses the
+    faces of hard jobs must not be judged by the easy ones.
+    """
     found: dict[str, list[float]] = {}
-    clips = []
+    clips, gated = [], 0
     steps = max(tuner.settings.steps)
     with swapped(tuner.pipe, tuner.average), tuner.memory.of(tuner.pipe):
         for place, case in enumerate(cases):
@@ -51,17 +56,21 @@ def evaluate(
             frames = made.float()
             clips.append(as_pictures(frames)[0])
             for prefix, scorer in (("reward", tuner.scorer), ("judge", judge)):
-                scores = scorer(frames, case, steps).rewards if scorer else {}
-                for name, values in scores.items():
+                if scorer is None:
+                    continue
+                scores = scorer(frames, case, steps)
+                gated += int(scores.gated)
+                for name, values in scores.rewards.items():
                     found.setdefault(f"{prefix}/{name}", []).append(float(values))
-    means = {
-        name: float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-        for name, values in found.items()
-    }
+    lowest = tuner.notes.setdefault("lowest", {})
+    for name, given in found.items():
+        lowest[name] = float(np.nanmin([*given, lowest.get(name, np.inf)]))
+    means = {name: _mean(given, lowest[name]) for name, given in found.items()}
     proxy = _weighted(means, "reward", tuner.settings.rewards)
-    return Evaluation(
-        tuner.iteration, proxy, _weighted(means, "judge", weights) if judge else None, means, clips
-    )
+    worth = _weighted(means, "judge", weights) if judge else None
+    missing = sum(math.isnan(value) for given in found.values() for value in given)
+    told = means | {"gate_rate": gated / max(len(cases), 1), "missing": float(missing)}
+    return Evaluation(tuner.iteration, proxy, worth, told, clips)
 
 
 def course(worth: Sequence[float], proxy: Sequence[float], patience: int) -> Course:
@@ -91,6 +100,12 @@ def contact_sheet(
         )
     if rows:
         Image.fromarray(np.concatenate(rows, 0)).save(path)
+
+
+def _mean(given: Sequence[float], lowest: float) -> float:
+    """Of all clips; minus infinity where none was ever judged."""
+    known = lowest if math.isfinite(lowest) else -math.inf
+    return float(np.mean([known if math.isnan(value) else value for value in given]))
 
 
 def _weighted(means: Mapping[str, float], prefix: str, weights: Mapping[str, float]) -> float:

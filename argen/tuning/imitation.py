@@ -82,7 +82,10 @@ class Lessons:
     """The lessons of the latest iterations; of one process, which keeps its own groups."""
 
     def __init__(self, folder: Path | None, latest: int | None) -> None:
-        """Keeps those of `latest` iterations, or of all; in `folder` too, for a resume, if there is one."""
+        """Keeps those of `latest` iterations, or of all; in `folder` too, for a resume, if there is one.
+
+        Files stay until `forget`: an interrupted run goes on from a checkpoint that still needs them.
+        """
         self.folder, self.latest = folder, latest
         self._kept: dict[int, dict[int, list[Lesson]]] = {}  # by iteration and group
 
@@ -95,9 +98,15 @@ class Lessons:
         for group, some in found.items() if self.folder else ():
             _write(some, self._file(iteration, group))
         for old in sorted(self._kept)[: -self.latest] if self.latest else ():
-            for group in self._kept.pop(old):
-                if self.folder:
-                    self._file(old, group).unlink(missing_ok=True)
+            del self._kept[old]
+
+    def forget(self, resumed: int) -> None:
+        """Drop the files that no run which goes on after `resumed` iterations, or later, will read."""
+        if self.folder is None or self.latest is None:
+            return
+        for path in self.folder.glob("*.safetensors"):
+            if int(path.name.partition("-")[0]) < resumed - self.latest:
+                path.unlink(missing_ok=True)
 
     def of(self, seed: int, iteration: int, update: int) -> Iterator[Lesson]:
         """For each group those that came there in one iteration: first the present one, then any.

@@ -90,6 +90,9 @@ def seed_of(*parts: object) -> int:
 
 
 def _check(settings: TuneSettings, cases: int, world: int) -> None:
+    problem = settings.without_steps(settings.steps)
+    if problem:
+        raise RecipeError(f"tune.{problem}")
     if cases < settings.prompts:
         raise RecipeError(
             f"tune.prompts: {settings.prompts} an iteration, but there are only {cases} jobs to try"

@@ -48,6 +48,11 @@ class Scores:
     gated: Bool[Tensor, "B"]
     motion: Float32[Tensor, "B"]  # mean absolute change from frame to frame, 0..1
 
+    @property
+    def refused(self) -> Bool[Tensor, "B"]:
+        """Clips that a gate refused, or that a reward couldn't judge."""
+        return self.gated | torch.stack([values.isnan() for values in self.rewards.values()]).any(0)
+
 
 Pending = Callable[[], Scores]
 """Scores that may still be in the making; the call waits for them."""
@@ -121,13 +126,12 @@ def call_reward(name: str, reward: Reward, columns: Mapping[str, Any], count: in
     accepted = {p.name for p in parameters}
     given = {key: value for key, value in columns.items() if everything or key in accepted}
     try:
-        result = reward(**given)
+        return _one_a_clip(name, reward(**given), count)
     except ArgenError:
         raise
     except Exception as error:  # a user's function may fail in any way; training stops with its name
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RecipeError(f"rewards: {name} failed: {reason}") from error
-    return _one_a_clip(name, result, count)
 
 
 def as_pictures(frames: Float32[Tensor, "B T 3 H W"]) -> UInt8[ndarray, "B T H W 3"]:
@@ -138,7 +142,12 @@ def as_pictures(frames: Float32[Tensor, "B T 3 H W"]) -> UInt8[ndarray, "B T H W
 
 def _one_a_clip(name: str, result: object, count: int) -> Float32[Tensor, "B"]:
     if isinstance(result, Sequence) and not isinstance(result, str):
-        result = torch.tensor([float("nan") if value is None else float(value) for value in result])
+        try:
+            result = torch.tensor([float("nan") if value is None else float(value) for value in result])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RecipeError(
+                f"rewards: {name} gave no list of numbers ({error}); it must give one number a clip"
+            ) from error
     if isinstance(result, ndarray):
         result = torch.from_numpy(np.asarray(result, np.float32))
     if not isinstance(result, Tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -85,13 +86,15 @@ class TuneSettings(Settings):
         default_factory=dict, description="reward -> least value; below it, the minimum"
     )
     judge: dict[str, float] = Field(
-        default_factory=dict, description="held-out rewards -> weight; never trained on"
+        default_factory=dict,
+        description="rewards -> weight that choose the adapter and are never trained on; on puppets other "
+        "networks measure for them, on real faces others see the expressions, and the rest is the reader's",
     )
     reward_processes: int = Field(
         0, ge=0, description="processes beside that score clips while the next are made; 0: none"
     )
     reward_device: str | None = Field(
-        None, description="where rewards get their frames, cuda:1; empty: where the clips are made"
+        None, description="where rewards get their frames, cuda:1; empty: where they come from"
     )
     evaluate_every: int = Field(10, ge=1, description="iterations between evaluations of fixed jobs")
     evaluate_jobs: int = Field(8, ge=1, description="jobs held out for them")
@@ -138,8 +141,9 @@ class TuneSettings(Settings):
             raise ValueError(f"best: {self.best} of a group of {self.num_generations} (num_generations)")
         if self.kl_target and not self.beta:
             raise ValueError("kl_target steers beta; set beta above 0 to begin with, or leave it out")
-        if self.window is not None and self.steps and self.window > min(self.steps):
-            raise ValueError(f"a window of {self.window} steps does not fit into {min(self.steps)} steps")
+        problem = self.steps and self.without_steps(self.steps)
+        if problem:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -148,6 +152,8 @@ class TuneSettings(Settings):
         if self.reference and not self.beta and not reflow:
             raise ValueError("reference says what beta pulls toward; set beta above 0, or leave it out")
         lists = {len(value) for value in self.reference.values() if isinstance(value, tuple)}
+        if "num_inference_steps" in self.reference and not reflow:
+            raise ValueError("reference: num_inference_steps is for reflow; beta compares step by step")
         if lists and not reflow:
             raise ValueError(f"reference: {self.objective} takes one value each; a list is for reflow")
         if lists and (len(lists) > 1 or not 0 < min(lists) <= self.num_generations):
@@ -172,6 +178,15 @@ class TuneSettings(Settings):
             {name: value[i] if isinstance(value, tuple) else value for name, value in self.reference.items()}
             for i in range(max(several, default=1))
         )
+
+    def without_steps(self, steps: Sequence[int]) -> str | None:
+        """Why nothing could be learnt in so many denoising steps, one sentence; None where it can."""
+        fewest = min(steps)
+        if self.objective != "reflow" and fewest < 2:
+            return f"steps: {self.objective} explores between steps, so it needs 2 at least, not {fewest}"
+        if self.window is not None and self.window > fewest:
+            return f"window: {self.window} steps do not fit into {fewest} steps"
+        return None
 
     def rate(self, iteration: int) -> float:
         """Learning rate of an iteration: constant, then straight down to 0 over the `cooldown`."""
@@ -203,6 +218,16 @@ class TuneRecipe(Recipe):
     """A recipe with a `tune` section."""
 
     tune: TuneSettings = TuneSettings()
+
+    @model_validator(mode="after")
+    def _called_plainly(self) -> TuneRecipe:
+        for name in ("guidance_follows_intensity", "neighbour_weight"):
+            if getattr(self.generate, name):
+                raise ValueError(
+                    f"generate.{name}: tuning calls the model without it; leave it out here, and set it "
+                    "where clips are made"
+                )
+        return self
 
 
 def warn(settings: TuneSettings) -> None:

@@ -7,6 +7,8 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,10 +21,11 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import Parameter
 
+from argen.config import differing_keys
 from argen.errors import RecipeError
 from argen.generate.probe import denoisers
 from argen.tuning.admission import admit, batched, check_reference, common, together
-from argen.tuning.advantage import Advantages, PerPromptStatistics, group_relative, weighted
+from argen.tuning.advantage import Advantages, PerPromptStatistics, Rewards, group_relative, weighted
 from argen.tuning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -71,11 +74,13 @@ class Tuner:
         folder: Path | None = None,
         accelerator: Any = None,  # noqa: ANN401  accelerate is untyped
         teaching: Teaching | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         """Check that everything fits, prove that the pipeline can be replayed, and add the adapter.
 
         `teaching` surrounds each call of the reference in reflow. Goes on from the newest checkpoint in
-        `folder`. Raises RecipeError, one sentence.
+        `folder`, if the jobs and what `origin` tells (models, code; as JSON) are still what they were. Raises
+        RecipeError, one sentence.
         """
         from accelerate import Accelerator
 
@@ -116,6 +121,7 @@ class Tuner:
         self.memory = Memory()
         self.beta = settings.beta
         self.iteration = 0
+        self.origin = {"jobs": _hash_of(self.cases), **(origin or {})}
         self.notes: dict[str, Any] = {}  # what the caller wants to find again after a resume
         self._resume()
 
@@ -126,7 +132,7 @@ class Tuner:
             rolled = [self._roll(draw, meter) for draw in self._draws()]
             with meter.timed("reward"):
                 scores = [item.scores() for item in rolled]
-            advantages, mine = self._advantages(rolled, scores)
+            rewards, advantages, mine = self._advantages(rolled, scores)
             if self.settings.objective == "reflow":
                 self.lessons.add(self.iteration, self._lessons(rolled, scores, mine))
             with meter.timed("update"):
@@ -136,7 +142,10 @@ class Tuner:
                     else:
                         self._learn(rolled, mine, meter, update)
                     self._update(meter)
-        meter.scores(scores, advantages)
+        meter.scores(rewards, advantages)
+        meter.add("motion", float(gather(self.accelerator, torch.cat([one.motion for one in scores])).mean()))
+        if advantages.idle_groups == self.settings.prompts:
+            log.warning("%d: no group's clips differed, so nothing was learnt", self.iteration + 1)
         if self.settings.kl_target:
             self._steer(meter)
         self.iteration += 1
@@ -154,8 +163,11 @@ class Tuner:
         tensors: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in self.weights.items()}
         tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= optimizer_tensors(self.weights, self.optimizer)
-        state = {"statistics": self.statistics.state(), "notes": self.notes, "beta": self.beta}
-        save_checkpoint(self.folder, Checkpoint(self.iteration, tensors, state))
+        state = {
+            "statistics": self.statistics.state(), "notes": self.notes, "beta": self.beta,
+            "origin": self.origin,
+        }  # fmt: skip
+        self.lessons.forget(save_checkpoint(self.folder, Checkpoint(self.iteration, tensors, state)))
 
     def _draws(self) -> Iterator[Draw]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -197,31 +209,31 @@ class Tuner:
         self, rolled: Sequence[Rolled], scores: Sequence[Scores], advantage: Float32[Tensor, "B"]
     ) -> list[Lesson]:
         clean = torch.cat([item.trajectory.clean for item in rolled])
-        gated = torch.cat([said.gated for said in scores])
+        refused = torch.cat([said.refused for said in scores])
         draws, best = [item.draw for item in rolled], self.settings.best
-        return lessons_of(draws, clean, advantage, gated, best=best, batch=self.settings.batch)
+        return lessons_of(draws, clean, advantage, refused, best=best, batch=self.settings.batch)
 
     def _advantages(
         self, rolled: Sequence[Rolled], scores: Sequence[Scores]
-    ) -> tuple[Advantages, Float32[Tensor, "B"]]:
-        """Of the whole batch over all processes, and this process's own share."""
+    ) -> tuple[Rewards, Advantages, Float32[Tensor, "B"]]:
+        """Rewards and advantages of the whole batch over all processes, and this process's own share."""
         group = torch.cat([torch.full((len(item.draw.seeds),), item.draw.group) for item in rolled])
         case = torch.cat([torch.full((len(item.draw.seeds),), item.draw.case) for item in rolled])
         group, case = gather(self.accelerator, group), gather(self.accelerator, case)
-        gated = gather(self.accelerator, torch.cat([item.gated for item in scores]))
+        refused = gather(self.accelerator, torch.cat([item.refused for item in scores]))
         rewards = {
             name: gather(self.accelerator, torch.cat([item.rewards[name] for item in scores]))
             for name in self.scorer.rewards
         }
         objective = self.settings.objective
         pooled = objective == "reflow"  # which chooses, often among very few
-        found = group_relative(rewards, self.settings.rewards, group, gated, pooled=pooled)
+        found = group_relative(rewards, self.settings.rewards, group, refused, pooled=pooled)
         if objective == "ddpo":
             prompts = [self.cases[int(index)].id for index in case]
             total = weighted(rewards, self.settings.rewards)
-            found = replace(found, values=self.statistics.in_order(total, prompts, group))
+            found = replace(found, values=self.statistics.in_order(total, prompts, group, refused))
         share = len(group) // self.accelerator.num_processes
-        return found, found.values[self.accelerator.process_index * share :][:share]
+        return rewards, found, found.values[self.accelerator.process_index * share :][:share]
 
     def _update(self, meter: Meter) -> None:
         weights = list(self.weights.values())
@@ -262,7 +274,8 @@ class Tuner:
         def alike(lesson: Lesson) -> tuple[int, str]:
             shared = self.layout.batches and self.layout.images
             kind = fingerprint(common(self.cases[lesson.case].call)) if shared else str(lesson.seeds)
-            return counts[(place + lesson.group) % len(counts)], kind
+            group = 0 if self.sharded else lesson.group  # whose processes must make the same calls
+            return counts[(place + group) % len(counts)], kind
 
         lessons = self.lessons.of(self.seed, self.iteration, update)
         for some in in_calls(lessons, alike, self.settings.batch):
@@ -333,14 +346,26 @@ class Tuner:
         checkpoint = load_checkpoint(self.folder) if self.folder else None
         if checkpoint is None:
             return
+        changed = differing_keys(checkpoint.state["origin"], json.loads(json.dumps(self.origin)))
+        if changed:
+            raise RecipeError(
+                f"{self.folder}: this run was begun with others than now ({'; '.join(changed)}); put them "
+                "back, or choose another folder as tune.out"
+            )
         put(self.weights, checkpoint.tensors, "weight.")
         put(self.average, checkpoint.tensors, "average.")
         restore_optimizer(self.weights, self.optimizer, checkpoint.tensors)
         self.statistics.restore(checkpoint.state["statistics"])
         self.notes = dict(checkpoint.state["notes"])
-        self.beta = float(checkpoint.state.get("beta", self.beta))
+        self.beta = float(checkpoint.state["beta"])
         self.iteration = checkpoint.iteration
         if self.settings.objective == "reflow":
             rank, world = self.accelerator.process_index, self.accelerator.num_processes
             self.lessons.restore(self.iteration, range(rank, self.settings.prompts, world))
         log.info("going on after iteration %d", self.iteration)
+
+
+def _hash_of(cases: Sequence[Case]) -> str:
+    """Of the jobs in their order: lessons and the order of tries name them by their places."""
+    told = [[case.id, str(case.call.get("prompt"))] for case in cases]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]

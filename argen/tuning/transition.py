@@ -88,7 +88,9 @@ def schedule(scheduler: Scheduler) -> tuple[Step, ...]:
 
 def transition(step: Step, noise: Noise) -> Transition:
     """The law of one step under a kind of noise. A step that ends on clean samples has no noise."""
-    if noise.kind == "sde":
+    if noise.kind == "sde" and not step.flow:
+        raise RecipeError("tune.noise: 'sde' is for flow-matching schedulers; use 'cps' or 'ddim'")
+    if noise.kind == "sde" and step.g_next > 0:
         return _flow_sde(step, noise)
     std = noise.eta * _posterior_std(step) if noise.kind == "ddim" else _preserving_std(step, noise.eta)
     keep = math.sqrt(max(step.g_next**2 - std**2, 0.0)) / step.g  # share of the noise that stays
@@ -279,8 +281,6 @@ def _preserving_std(step: Step, eta: float) -> float:
 
 
 def _flow_sde(step: Step, noise: Noise) -> Transition:
-    if not step.flow:
-        raise RecipeError("tune.noise: 'sde' is for flow-matching schedulers; use 'cps' or 'ddim'")
     # Where the signal vanishes the diffusion coefficient is infinite; the next point stands in.
     signal = step.a if step.a > 0 else step.a_next
     rate = noise.eta * math.sqrt(step.g / signal) if signal > 0 else 0.0

@@ -56,7 +56,7 @@ def sharding(make_accelerator):
 
 
 if __name__ == "__main__":
-    tune.judged_by = lambda recipe, workshop: tune.measured_by(workshop.reader)
+    tune.judged_by = lambda workshop: tune.measured_by(workshop.reader)
     tune.follow = keeping_ranks(Path(sys.argv.pop(1)), tune.follow)
     if os.environ.get("SHARDED"):
         tune.make_accelerator = sharding(tune.make_accelerator)

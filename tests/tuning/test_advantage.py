@@ -122,6 +122,18 @@ def test_running_statistics_are_those_of_the_published_tracker():
     assert other.state() == tracker.state()
 
 
+def test_in_ddpo_too_who_is_refused_is_the_worst_of_its_group():
+    """A reward below 0, as a distance is, must not make a clip without a face the best."""
+    rewards = torch.tensor([float("nan"), -3.0, -2.0, -4.0, 5.0, 6.0])
+    group, out = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([True, False, False, False, True, True])
+    tracker = PerPromptStatistics()
+    found = tracker.in_order(rewards, ["x"] * 4 + ["y"] * 2, group, out)
+    assert found[0] == found[3] == found.min() < 0
+    assert found[2] == found.max()
+    assert found[4:].tolist() == [0, 0]
+    assert tracker.state() == {"x": [-4, -3, -2, -4]}
+
+
 def test_the_best_of_a_group_come_in_their_order_and_gated_ones_last():
     worth, free = torch.tensor([0.5, -1.0, 2.0, 1.0]), torch.zeros(4, dtype=torch.bool)
     assert best_of(worth, free, 2).tolist() == [2, 3]

@@ -40,6 +40,7 @@ def test_only_so_many_iterations_are_remembered_also_on_disk(tmp_path):
     for iteration in range(4):
         kept.add(iteration, [lesson(iteration, group) for group in (0, 2)])
     assert {value for update in range(99) for value in values(kept.of(0, 3, update))} == {2, 3}
+    kept.forget(4)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"00000{i}-{group}.safetensors" for i in (2, 3) for group in (0, 2)
     ]

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 from argen.errors import RecipeError
 from argen.generate.adapter import load_adapter
 from argen.tuning import memory
+from argen.tuning.admission import admit
 from argen.tuning.checkpoint import Checkpoint, check_recipe, load_checkpoint, save_checkpoint
 from argen.tuning.course import Files, follow
 from argen.tuning.diagnostics import Meter
-from argen.tuning.evaluation import contact_sheet, course
+from argen.tuning.evaluation import contact_sheet, course, evaluate
 from argen.tuning.lora import adapter, save_adapter, swapped, untuned
 from argen.tuning.rollout import record
+from argen.tuning.sampling import draws
 from argen.tuning.scoring import Case, Scorer, call_reward
 from argen.tuning.settings import TuneRecipe, TuneSettings
 from argen.tuning.trainer import Tuner
@@ -44,12 +46,13 @@ def settings_of(**changes):
 
 @pytest.fixture
 def tuner_of(call_of):
-    def make(folder=None, family="ltx", rewards=None, gates=None, cases=2, teaching=None, **changes):
+    def make(folder=None, family="ltx", rewards=None, gates=None, cases=2, **changes):
         call = call_of(family, num_inference_steps=4, guidance_scale=1.0)
         scorer = Scorer(rewards or {"bright": bright}, gates or {})
         listed = [Case(f"job{i}", call) for i in range(cases)]
-        options = {"seed": 3, "folder": folder, "teaching": teaching}
-        return Tuner(tiny_pipeline(family), listed, scorer, settings_of(**changes), **options)
+        options = {name: changes.pop(name, None) for name in ("teaching", "origin")}
+        settings = settings_of(**changes)
+        return Tuner(tiny_pipeline(family), listed, scorer, settings, seed=3, folder=folder, **options)
 
     return make
 
@@ -287,16 +290,33 @@ def test_reflow_learns_nothing_from_a_group_that_a_gate_refused(tuner_of):
     assert tuner_of(objective="reflow", gates={"gate": gate}).step().values["gradient_norm"] == 0
 
 
-def test_reflow_goes_on_as_if_it_had_not_stopped(tuner_of, tmp_path):
-    whole = tuner_of(objective="reflow", updates=3)
-    for _ in range(4):
+@pytest.mark.parametrize("remember", [None, 1, 3])
+def test_reflow_goes_on_as_if_it_had_not_stopped(tuner_of, tmp_path, remember):
+    options = {"objective": "reflow", "updates": 3, "remember": remember}
+    whole = tuner_of(**options)
+    for _ in range(6):
         whole.step()
-    for _ in range(2):
-        parts = tuner_of(tmp_path, objective="reflow", updates=3)
+    for lost in (1, 2, 0):  # iterations that a kill undoes, as it does nearly always
+        parts = tuner_of(tmp_path, **options)
         parts.step()
         parts.step()
         parts.save()
+        for _ in range(lost):
+            parts.step()
     assert same(state(whole), state(parts))
+
+
+def test_reflow_goes_on_from_the_older_checkpoint_where_the_newest_is_damaged(tuner_of, tmp_path):
+    parts = tuner_of(tmp_path, objective="reflow", remember=1)
+    for _ in range(5):
+        parts.step()
+        parts.save()
+    (tmp_path / "checkpoints" / "000005" / "state.safetensors").write_bytes(b"torn")
+    again = tuner_of(tmp_path, objective="reflow", remember=1)
+    assert again.iteration == 4
+    again.step()
+    assert same(state(parts), state(again))
+    assert len(list((tmp_path / "lessons").iterdir())) == 2
 
 
 def test_reflow_makes_one_call_for_lessons_of_different_jobs(tuner_of):
@@ -335,6 +355,48 @@ def test_steps_vary_within_a_group_so_that_efficiency_can_teach(tuner_of):
     report = tuner_of(rewards={"efficiency": efficiency}, steps=(4,)).step()
     assert report.values["idle_groups/efficiency"] == 1
     assert report.values["gradient_norm"] == 0
+
+
+def test_reflow_imitates_no_clip_that_a_reward_could_not_judge(tuner_of):
+    def moody(frames, **_):
+        return [None, *[0.9] * (len(frames) - 1)]
+
+    tuner = tuner_of(objective="reflow", num_generations=2, best=1, rewards={"moody": moody})
+    tuner.step()
+    ((lesson,),) = (list(tuner.lessons.of(3, 0, 0)),)
+    draw = next(iter(draws(tuner.settings, 3, 0, 2)))
+    assert lesson.seeds == (draw.seeds[1],)
+    blind = tuner_of(objective="reflow", rewards={"blind": lambda frames, **_: [None] * len(frames)})
+    assert blind.step().values["gradient_norm"] == 0
+
+
+def test_a_run_does_not_go_on_with_other_jobs_or_code(tuner_of, tmp_path):
+    tuner = tuner_of(tmp_path)
+    tuner.step()
+    tuner.save()
+    with pytest.raises(RecipeError, match=r"begun with others than now .jobs: .* put them back"):
+        tuner_of(tmp_path, cases=3)
+    with pytest.raises(RecipeError, match=r"rewards\.mine: None -> 1f"):
+        tuner_of(tmp_path, origin={"rewards": {"mine": "1f"}})
+    assert tuner_of(tmp_path).iteration == 1
+
+
+def test_an_iteration_that_teaches_nothing_says_so(tuner_of, caplog):
+    report = tuner_of(rewards={"flat": lambda frames, **_: torch.ones(len(frames))}).step()
+    assert "nothing was learnt" in caplog.text
+    assert "idle_groups 1" in report.line()
+
+
+def test_losing_the_faces_of_hard_jobs_does_not_look_better(tuner_of):
+    """The judge can't judge what has no face; that must count as the worst and not be left out."""
+    said = iter([[0.1], [0.9], [None], [0.9], [None], [None]])
+    judge = Scorer({"sees": lambda frames, **_: next(said)}, {"gate": (lambda frames, **_: [0.0], 0.5)})
+    tuner = tuner_of()
+    sound, hard, none = (evaluate(tuner, tuner.cases, judge, {"sees": 1.0}) for _ in range(3))
+    assert (sound.worth, hard.worth, none.worth) == pytest.approx((0.5, 0.5, 0.1))
+    assert (hard.values["missing"], hard.values["gate_rate"]) == (1, 1)
+    blind = Scorer({"sees": lambda frames, **_: [None]})
+    assert evaluate(tuner_of(), tuner.cases, blind, {"sees": 1.0}).worth == -np.inf
 
 
 def test_gates_are_counted(tuner_of):
@@ -529,6 +591,10 @@ def test_a_reward_that_raises_midway_leaves_the_last_checkpoint(tuner_of, tmp_pa
         ("good", "one number a clip"),
         (None, "one number a clip"),
         ([1.0, 2.0], "shape"),
+        ([[1.0], [2.0], [3.0], [4.0]], "one number a clip"),
+        (["a", "b", "c", "d"], "one number a clip"),
+        ([torch.zeros(2)] * 4, "one number a clip"),
+        (np.array(["a"] * 4), "mine failed"),
     ],
 )
 def test_a_reward_of_the_wrong_shape_is_named(given, words):
@@ -555,7 +621,9 @@ def test_a_reward_that_wants_an_unknown_column_is_told_what_there_is():
         ({"eta": 0.0}, "explores nothing"),
         ({"dropout": 0.1}, "must be 0"),
         ({"objective": "ddpo", "eta": 0.5}, "preset fixes"),
-        ({"window": 9, "steps": (4, 8)}, "does not fit"),
+        ({"window": 9, "steps": (4, 8)}, "do not fit"),
+        ({"steps": (1, 4)}, "needs 2 at least"),
+        ({"reference": {"num_inference_steps": 12}, "beta": 1.0}, "is for reflow"),
         ({"rewards": {"bright": 0.0}}, "above 0"),
         ({"objective": "ppo"}, "objective"),
         ({"reference": {"guidance_scale": 5.0}}, "set beta above 0"),
@@ -590,6 +658,24 @@ def test_dropout_trips_the_guard_before_anything_is_trained(tuner_of):
     with pytest.raises(RecipeError, match="nothing was trained"):
         tuner.step()
     assert same(before, state(tuner))
+
+
+def test_the_models_own_steps_must_fit_too(tuner_of):
+    with pytest.raises(RecipeError, match=r"tune\.window: 9 steps do not fit into 4 steps"):
+        tuner_of(window=9)
+
+
+@pytest.mark.parametrize("name", ["guidance_follows_intensity", "neighbour_weight"])
+def test_what_tuning_does_not_do_is_refused(name):
+    with pytest.raises(ValueError, match="tuning calls the model without it"):
+        TuneRecipe(generate={name: 1})
+
+
+def test_half_precision_without_exponents_is_refused(call_of):
+    pipe = tiny_pipeline("ltx")
+    pipe.transformer.half()
+    with pytest.raises(RecipeError, match="tune in bfloat16"):
+        admit(pipe, call_of("ltx"))
 
 
 def test_fewer_jobs_than_prompts_are_refused(tuner_of):
