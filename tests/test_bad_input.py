@@ -145,6 +145,8 @@ CASES = [
     case("count of zero", 2, "count", arguments="--class disgust --count 0", prepare=make),
     case("negative seed", 2, "seed", arguments="--seed -1", prepare=make),
     # the recipe and the flags
+    case("a model for warp", 2, "generate.model|generator=diffusion", arguments="--set generate.model=puppets", prepare=make),
+    case("an adapter for warp", 2, "generate.adapter|warp", arguments="--set generate.adapter=a.safetensors", prepare=make),
     case("missing recipe", 2, "none.yaml: cannot be read", arguments="--recipe none.yaml", prepare=make),
     case("recipe that is not YAML", 2, "recipe.yaml:3|not YAML", recipe="plan:\n  a: [1\n", prepare=make),
     case("recipe that is a list", 2, "a recipe is a mapping", recipe="- 1\n", prepare=make),

@@ -149,7 +149,14 @@ def choose_recipe(
     settings: dict[str, Any] = {"plan": plan} if plan else {}
     if seed is not None:
         settings["seed"] = seed
-    return load_recipe(preset_file(preset) if preset else recipe, overrides or (), settings)
+    chosen: Recipe = load_recipe(preset_file(preset) if preset else recipe, overrides or (), settings)
+    for name in ("model", "adapter"):
+        if chosen.generate.generator == "warp" and getattr(chosen.generate, name):
+            raise RecipeError(
+                f"generate.{name}: warp has no weights, so it would be ignored; set "
+                "generate.generator=diffusion too, or leave it out"
+            )
+    return chosen
 
 
 def read_shard(text: str | None) -> tuple[int, int]:

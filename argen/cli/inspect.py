@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from argen.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from argen.config import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
@@ -49,14 +53,16 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def list_shipped(
-    kind: Annotated[str, typer.Argument(help="presets, prompts, rewards, pipelines, configs, layouts")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="presets, prompts, rewards, pipelines, configs, layouts, settings")
+    ] = "",
 ) -> None:
-    """List what ships with ARGen and can be named in a recipe or copied."""
+    """List what ships with ARGen and can be named in a recipe or copied; or all settings of a recipe."""
     from argen import assets
 
     kinds = ("presets", *get_args(assets.Folder), "layouts")
-    if kind and kind not in kinds:
-        raise UsageError(f"list: nothing called '{kind}'{did_you_mean(kind, kinds)}")
+    if kind and kind not in (*kinds, "settings"):
+        raise UsageError(f"list: nothing called '{kind}'{did_you_mean(kind, (*kinds, 'settings'))}")
     for name in (kind,) if kind else kinds:
         print(f"{name}:")
         for line in shipped(name):
@@ -71,11 +77,36 @@ def shipped(kind: str) -> list[str]:
         from argen.dataset.layouts import LAYOUTS
 
         return [layout.name for layout in LAYOUTS]
+    if kind == "settings":
+        from argen.tuning.settings import TuneRecipe
+
+        return list(_settings(TuneRecipe()))
     folder: assets.Folder = "configs" if kind == "presets" else kind  # type: ignore[assignment]
     files = assets.names(folder)
     if kind == "presets":
         files = {n.removeprefix("augment/"): p for n, p in files.items() if n.startswith("augment/")}
     return [f"{name:<24} {first_words(path)}" for name, path in files.items()]
+
+
+def _settings(section: Settings, before: str = "") -> Iterator[str]:
+    """A line a setting: its key, its default, what it is."""
+    from argen.config import Settings
+
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Settings):
+            yield from _settings(value, f"{before}{name}.")
+        else:
+            default = json.dumps(section.model_dump(mode="json")[name])
+            others = [word for word in _words(field.annotation) if word != value]
+            choice = f" (or {', '.join(others)})" if others else ""
+            yield f"{before}{name} = {default}{choice}: {field.description}"
+
+
+def _words(annotation: object) -> list[str]:
+    """The words of a Literal, wherever in an annotation it is."""
+    found = get_args(annotation)
+    return [word for part in found for word in ([part] if isinstance(part, str) else _words(part))]
 
 
 def first_words(path: Path) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from argen.config import SPEED, Settings
 from argen.tuning.settings import TuneRecipe
 
 WIDTH, HEIGHT, MARGIN = 640, 200, 34
@@ -60,12 +62,23 @@ def listed(rewards: Mapping[str, float]) -> str:
 
 
 def use_of(adapter: Path, recipe: TuneRecipe) -> str:
-    """The settings that call an adapter as it was tuned and judged."""
-    steps = max(recipe.tune.steps or (recipe.generate.steps,))
-    guidance = recipe.generate.guidance
-    return (
-        f"--set generate.adapter={adapter} --set generate.guidance={guidance:g} --set generate.steps={steps}"
+    """The settings that call an adapter as it was tuned and judged: all that differ from ARGen's own."""
+    chosen = recipe.generate.model_copy(
+        update={"adapter": adapter, "steps": max(recipe.tune.steps or (recipe.generate.steps,))}
     )
+    told = {f"generate.{name}": value for name, value in _own(chosen).items() if name not in SPEED}
+    told |= {f"face.{name}": value for name, value in _own(recipe.face).items()}
+    words = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in told.items()
+    }
+    return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in words.items())
+
+
+def _own(section: Settings) -> dict[str, Any]:
+    """What differs from the default, as plain data."""
+    usual = type(section)().model_dump(mode="json")
+    return {name: value for name, value in section.model_dump(mode="json").items() if value != usual[name]}
 
 
 def _steps(recipe: TuneRecipe) -> str:

@@ -126,6 +126,10 @@ def test_list_and_copy(monkeypatch, capsys, tmp_path):
     _, out, _ = call(monkeypatch, capsys, "list")
     assert "faces" in out
     assert "demo_dataset" in out
+    _, out, _ = call(monkeypatch, capsys, "list", "settings")
+    assert "generate.steps = 8: diffusion: denoising steps" in out
+    assert "tune.rank = 8: of the LoRA matrices" in out
+    assert ": None\n" not in out  # every setting says what it is
     code, out, _ = call(monkeypatch, capsys, "copy", "configs/augment/balance")
     assert code == 0
     assert (tmp_path / "balance.yaml").exists()
