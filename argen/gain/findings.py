@@ -161,7 +161,8 @@ def _evidence(gain: GainSettings, runs: Mapping[str, Seeds], draws: Resamples) -
     better = rule.candidates[: rule.candidates.index(name)] if name else ()
     arms = arms_of(gain)
     waiting = [other for other in better if why_not(arms[other], gain) is None]  # could be run, is not yet
-    needed = [rule.baseline, rule.ceiling, *rule.rivals]
+    no_ceiling = rule.ceiling in arms and why_not(arms[rule.ceiling], gain) is not None
+    needed = [rule.baseline, *([] if no_ceiling else [rule.ceiling]), *rule.rivals]
     missing = [other for other in needed if not (mine and other in runs and common(mine, runs[other]))]
     both = bool(mine and base and common(mine, base))
     return Evidence(
@@ -174,6 +175,7 @@ def _evidence(gain: GainSettings, runs: Mapping[str, Seeds], draws: Resamples) -
         closed(draws, mine, base, top) if mine and base and top and common(mine, base, top) else None,
         {rival: difference(draws, mine, other) for rival, other in rivals.items()} if mine else {},
         difference(draws, base, mine, "war") if mine and base and both else None,
+        no_ceiling,
     )
 
 

@@ -15,7 +15,8 @@ WAR_POINT: Final = 0.01
 RULE: Final = (
     "The arm that is judged is named in the recipe before any run: the first candidate that could be run.",
     "Undecided, if the ceiling is not above real-only by a 95 % interval that excludes zero: then not even "
-    "real clips help here, and nothing can be said of synthetic ones.",
+    "real clips help here, and nothing can be said of synthetic ones. A folder of your own has no ceiling: "
+    "this isn't asked, and (a) below can't be shown, so the answer is partly at best.",
     "Harmful, if the interval of the arm's UAR minus real-only's lies wholly below zero.",
     "No, if that interval reaches zero or below: no gain was shown.",
     "Partly, if it lies above zero but one of these fails: (a) at least half of the distance to the ceiling "
@@ -39,6 +40,7 @@ class Evidence:
     closed: Estimate | None
     over: Mapping[str, Estimate]  # rival -> candidate minus rival, UAR
     war_cost: Estimate | None  # baseline minus candidate, WAR
+    no_ceiling: bool = False  # none can exist
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,14 @@ def judge(seen: Evidence) -> Verdict:
     """Apply the rule, in its order."""
     provisional = bool(seen.missing) or seen.seeds < seen.planned_seeds
     said = [_how_far(seen)] if provisional else []
-    if seen.room is None or seen.gain is None:
+    if seen.gain is None or (seen.room is None and not seen.no_ceiling):
         return Verdict("undecided", True, (*said, "Baseline, ceiling or the judged arm has not been run."))
-    said.append(f"The ceiling is {_points(seen.room)} above real-only in UAR.")
-    if not seen.room.low > 0:
-        return Verdict("undecided", provisional, (*said, "Not even real clips are shown to help here."))
+    if seen.room is None:
+        said.append("There is no ceiling: for a folder of your own no further real clips exist.")
+    else:
+        said.append(f"The ceiling is {_points(seen.room)} above real-only in UAR.")
+        if not seen.room.low > 0:
+            return Verdict("undecided", provisional, (*said, "Not even real clips are shown to help here."))
     said.append(f"'{seen.candidate}' changes UAR by {_points(seen.gain)}.")
     if seen.gain.high < 0:
         return Verdict("harmful", provisional, (*said, "Its clips make the recogniser worse."))

@@ -48,6 +48,18 @@ def test_one_failing_condition_takes_the_yes_away(change, word, said):
     assert said in verdict.text
 
 
+def test_without_a_ceiling_the_answer_is_partly_at_best():
+    """A folder of one's own: no further real clips exist, and that must not silence the rule."""
+    own = replace(GOOD, room=None, closed=None, no_ceiling=True)
+    verdict = judge(own)
+    assert (verdict.word, verdict.provisional) == ("partly", False)
+    assert "no ceiling" in verdict.text
+    assert "an unknown share" in verdict.text
+    assert judge(replace(own, gain=Estimate(-0.05, -0.09, -0.01))).word == "harmful"
+    assert judge(replace(own, gain=Estimate(0.02, -0.01, 0.05))).word == "no"
+    assert judge(replace(own, no_ceiling=False)).word == "undecided"
+
+
 def test_a_gain_that_fails_in_everything_says_everything():
     margin = {"oversampling": Estimate(0.0, -1.0, 1.0), "logit_adjustment": Estimate(0.0, -1.0, 1.0)}
     poor = replace(GOOD, closed=Estimate(0.1, 0.0, 1.0), over=margin, war_cost=Estimate(0.5, 0.0, 1.0))
