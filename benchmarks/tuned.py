@@ -77,7 +77,7 @@ class Marks:
 
 def measure(quick: bool) -> Iterator[Figure]:
     """All figures of issue 4 about the embedded checkpoint."""
-    yield from compare(adapters(quick), 1 if quick else 45, FEWER)
+    yield from compare(adapters(quick), 1 if quick else 135, FEWER)
 
 
 def compare(tuned: Sequence[Tuned], people: int, fewer: Sequence[int]) -> Iterator[Figure]:
@@ -100,10 +100,10 @@ def compare(tuned: Sequence[Tuned], people: int, fewer: Sequence[int]) -> Iterat
     yield from spread(short[few], untuned, real, seeds)
 
 
-def targets_of(people: int) -> list[Footage]:
-    """What is asked for: clips of people that nothing was trained on."""
+def targets_of(people: int, first: int = 50_000) -> list[Footage]:
+    """What is asked for: clips of people that nothing was trained on, from a number on."""
     return [
-        shoot("evaluation", 50_000 + 7 * person + i, emotion, "neutral", 0.4)
+        shoot("evaluation", first + 7 * person + i, emotion, "neutral", 0.4)
         for person in range(people)
         for i, emotion in enumerate(BASIC)
     ]
@@ -147,7 +147,7 @@ def steps_ratios(
         yield Figure(name, *resampled(ratio, len(wanted), len(seeds), 400), len(wanted), bar, seeds)
     for steps, group in tuned.items():
         for end, some, own in (("", group, seeds), (".untuned", [plain[steps]], ())):
-            for name, statistic in _differences(some, untuned, wanted):
+            for name, statistic in differences(some, untuned, wanted):
                 found = resampled(statistic, len(wanted), len(some), 400)
                 yield Figure(f"tuned.{name}_against_default.{steps}_steps{end}", *found, len(wanted), "", own)
 
@@ -159,8 +159,8 @@ def gains(
     seeds: tuple[int, ...],
     end: str = "",
 ) -> Iterator[Figure]:
-    """At equal numbers of steps, tuned less untuned: what `_differences` tells."""
-    for name, statistic in _differences(tuned, untuned, wanted):
+    """At equal numbers of steps, tuned less untuned: what `differences` tells."""
+    for name, statistic in differences(tuned, untuned, wanted):
         found = resampled(statistic, len(wanted), len(seeds))
         bar = "" if end or name not in ASKED else "> 0"
         yield Figure(f"tuned.{name}_gain{end}", *found, len(wanted), bar, seeds)
@@ -168,12 +168,9 @@ def gains(
 
 def likeness_change(tuned: Sequence[Marks], untuned: Marks, seeds: tuple[int, ...]) -> Figure:
     """How much likelier its source a tuned clip is than an untuned one."""
-
-    def likeness(rows: ndarray, chosen: ndarray) -> float:
-        return _change("likeness", [tuned[i] for i in chosen], untuned, rows)
-
     count = len(untuned.likeness)
-    return Figure("tuned.identity_change", *resampled(likeness, count, len(seeds)), count, ">= 0", seeds)
+    found = resampled(likeness(tuned, untuned), count, len(seeds))
+    return Figure("tuned.identity_change", *found, count, ">= 0", seeds)
 
 
 def spread(tuned: Sequence[Marks], untuned: Marks, real: Marks, seeds: tuple[int, ...]) -> Iterator[Figure]:
@@ -192,9 +189,16 @@ Statistic = Callable[[ndarray, ndarray], float]
 """Of rows (targets) and of chosen models (seeds)."""
 
 
-def _differences(
+def likeness(models: Sequence[Marks], untuned: Marks) -> Statistic:
+    """Models less untuned: how like its source a clip is."""
+    return lambda rows, chosen: _change("likeness", [models[i] for i in chosen], untuned, rows)
+
+
+def differences(
     models: Sequence[Marks], untuned: Marks, wanted: Float[ndarray, "n 20"]
 ) -> tuple[tuple[str, Statistic], ...]:
+    """Models less untuned, by name: agreement, correlation of units, log-probability of the label."""
+
     def agreement(rows: ndarray, chosen: ndarray) -> float:
         return _change("right", [models[i] for i in chosen], untuned, rows)
 
