@@ -74,7 +74,7 @@ class Workshop:
             from argen.puppets.world import refuse_foreign
 
             refuse_foreign(dataset)
-        self._ask = load_ask(recipe.affect)
+        self._ask = load_ask(recipe.affect, recipe.generate.device)
         self._describer: Describer | None = None
         self._toward: dict[str, Float32[ndarray, "20"]] = {}
         self._face_gate: FaceGate | None = None
@@ -319,13 +319,13 @@ def why_not(label: str, dataset: Dataset, recipe: Recipe) -> str | None:
     )
 
 
-def load_ask(settings: AffectSettings) -> Ask | None:
-    """The vision-language model that writes captions, where the recipe wants one."""
+def load_ask(settings: AffectSettings, device: str) -> Ask | None:
+    """The vision-language model that writes captions, where the recipe wants one, beside the generator."""
     if settings.captions == "template":
         return None
     from argen.affect.vlm import load_vlm
 
-    return load_vlm(settings)
+    return load_vlm(settings, device)
 
 
 def _request(source: Source, affect: Affect, seed: int) -> Request:

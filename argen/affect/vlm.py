@@ -18,25 +18,28 @@ BATCH: Final = 8  # questions in one call of the model
 LONGEST_ANSWER: Final = 120  # tokens
 
 
-def load_vlm(settings: AffectSettings) -> Ask:
+def load_vlm(settings: AffectSettings, device: str = "auto") -> Ask:
     """The model that the recipe names, ready to be asked; decoding is greedy, so answers repeat.
 
     Raises RecipeError where no model is named, ModelUnavailable where it cannot be loaded.
     """
     if settings.vlm is None:
         raise RecipeError("affect.captions: vlm needs affect.vlm: a folder or a hub id of a model")
-    return VisionLanguage(settings.vlm)
+    return VisionLanguage(settings.vlm, device=device)
 
 
 class VisionLanguage:
     """A loaded model with its processor; called with questions, gives one answer each."""
 
-    def __init__(self, reference: str, batch: int = BATCH) -> None:
-        """`reference`: a folder or a hub id. Only safetensors, and no code from the model's repository."""
-        import torch
+    def __init__(self, reference: str, batch: int = BATCH, device: str = "auto") -> None:
+        """`reference`: a folder or a hub id. Only safetensors, and no code from the model's repository.
+
+        `device` as a recipe writes it, see `argen.device`.
+        """
+        from argen.device import torch_device
 
         self._processor, self._model = _load(reference)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch_device(device)
         self._model.to(self._device).eval()
         self._batch = batch
         self._tokenizer = self._processor.tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from numpy import ndarray
 from PIL import Image
 
 from argen.config import GenerateSettings
-from argen.errors import ArgenError, EnvironmentFault, JobError, RecipeError
+from argen.device import torch_device
+from argen.errors import ArgenError, EnvironmentFault, JobError
 from argen.generate.adapter import load_adapter
 from argen.generate.calling import Form, Item, Sharing, read_form, read_sharing
 from argen.generate.checkpoint import Statement, inspect_folder, load_pipeline, locate
@@ -213,20 +213,6 @@ class DiffusionGenerator:
             f"out of memory for one clip of {frames} frames at {size}x{size} on "
             f"{self.pipe._execution_device}; lower generate.frames or generate.size{offload}"
         )
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of a recipe; `auto` is a GPU where there is one. Raises what a user can act on."""
-    if name == "auto":
-        own = int(os.environ.get("LOCAL_RANK", "0"))  # each launched process takes its own GPU
-        return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"generate.device: no device '{name}'; write auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentFault(f"generate.device: {name}, but torch sees {torch.cuda.device_count()} GPUs")
-    return device
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
