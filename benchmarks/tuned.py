@@ -15,6 +15,7 @@ been shown several recipes on these clips, of which none did better than the shi
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -144,7 +145,8 @@ def steps_ratios(
                     return steps / STEPS
             return 1.0
 
-        yield Figure(name, *resampled(ratio, len(wanted), len(seeds), 400), len(wanted), bar, seeds)
+        found = resampled(ratio, len(wanted), len(seeds), 400, smooth=False)
+        yield Figure(name, *found, len(wanted), bar, seeds)
     for steps, group in tuned.items():
         for end, some, own in (("", group, seeds), (".untuned", [plain[steps]], ())):
             for name, statistic in differences(some, untuned, wanted):
@@ -235,14 +237,23 @@ def correlation(seen: Float[ndarray, "n 20"], wanted: Float[ndarray, "n 20"]) ->
     return float(np.mean((x * y).sum(axis=0)[told] / spread[told])) if told.any() else 0.0
 
 
-def resampled(statistic: Statistic, rows: int, models: int, draws: int = DRAWS) -> tuple[float, float, float]:
-    """Value and 95 % percentile interval; each draw takes targets and seeds with replacement."""
-    rng = np.random.default_rng(0)
-    drawn = [
-        statistic(rng.integers(rows, size=rows), rng.integers(models, size=models)) for _ in range(draws)
-    ]
+def resampled(
+    statistic: Statistic, rows: int, models: int, draws: int = DRAWS, *, smooth: bool = True
+) -> tuple[float, float, float]:
+    """Value and 95 % percentile interval; each draw takes targets and seeds with replacement.
+
+    Where the statistic is `smooth`, what a draw of few seeds moves is stretched by √(S / (S - 1)): a mean of S
+    drawn from S spreads that much less than a mean of S others would.
+    """
+    rng, every = np.random.default_rng(0), np.arange(models)
+    stretch = math.sqrt(models / (models - 1)) if smooth and models > 1 else 1.0
+    drawn = []
+    for _ in range(draws):
+        some = rng.integers(rows, size=rows)
+        middle = statistic(some, every)
+        drawn.append(middle + stretch * (statistic(some, rng.integers(models, size=models)) - middle))
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return statistic(np.arange(rows), np.arange(models)), float(low), float(high)
+    return statistic(np.arange(rows), every), float(low), float(high)
 
 
 def clips_judged(
