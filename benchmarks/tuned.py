@@ -242,8 +242,8 @@ def resampled(
 ) -> tuple[float, float, float]:
     """Value and 95 % percentile interval; each draw takes targets and seeds with replacement.
 
-    Where the statistic is `smooth`, what a draw of few seeds moves is stretched by √(S / (S - 1)): a mean of S
-    drawn from S spreads that much less than a mean of S others would.
+    Where the statistic is `smooth`, what a draw of few seeds moves is stretched by √(S / (S - 1)): a mean of
+    S drawn from S spreads that much less than a mean of S others would.
     """
     rng, every = np.random.default_rng(0), np.arange(models)
     stretch = math.sqrt(models / (models - 1)) if smooth and models > 1 else 1.0
