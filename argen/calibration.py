@@ -68,7 +68,7 @@ def calibrate_gate(dataset: Dataset, recipe: Recipe, reject: float = 0.05, most:
 
     Raises DatasetError when no clip could be scored.
     """
-    reader = load_reader(recipe.face)
+    reader = load_reader(recipe.face, recipe.generate.device)
     scores: dict[str, list[float]] = defaultdict(list)
     try:
         for clip in in_turn(dataset)[:most]:

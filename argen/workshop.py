@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 DIRECTION_DRAWS = 64
 FRAMES_TO_KNOW = 3  # frames of a clip that tell who it is
 CALM_EXAMPLES = 20
-SOURCES_AT_HAND = 16  # sources kept decoded: the jobs of one source come close together
+SOURCES_AT_HAND = 16  # source frames kept: classes that take turns share their calm clips
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Workshop:
         self._dataset, self._recipe, self._cache = dataset, recipe, cache
         self._clips = {clip.id: clip for clip in dataset.train}
         self._sources: OrderedDict[str, Source | JobError] = OrderedDict()
-        self._reader: FaceReader = load_reader(recipe.face)
+        self._reader: FaceReader = load_reader(recipe.face, recipe.generate.device)
         self._generator: Generator = load_generator(recipe.generate)
         if self._generator.domain == "puppets":
             from argen.puppets.world import refuse_foreign
@@ -106,6 +106,7 @@ class Workshop:
             "generator": dict(self.made_by),
             "reader": {"name": self._reader.name, "weights": dict(self._reader.weights)},
             "prompts": load_prompts(self._recipe.affect.prompts).hash,
+            "captions": dict(getattr(self._ask, "provenance", {})),
         }
 
     def clip(self, clip_id: str) -> Clip:
@@ -187,7 +188,7 @@ class Workshop:
                 f"{clip.id}: {seen} in every frame; a source needs a frame with exactly one face"
             )
         most = self._recipe.face.max_frames
-        frame = read_frames(clip, most)[row]
+        frame = read_frames(clip, most)[row].copy()  # a view would keep every frame of the clip
         index = spread(probe(clip).frames, most)[row]
         save_picture(source_picture(self._cache.parent, clip.id), around_face(frame, track.landmarks[row]))
         return Source(clip, index, frame, track.landmarks[row], track.action_units[row], track.person)
@@ -277,7 +278,7 @@ def read_source(path: Path, recipe: Recipe) -> Dataset:
     dataset = read_dataset(path, recipe.dataset)
     if recipe.dataset.subjects != "identity":
         return dataset
-    reader = load_reader(recipe.face)
+    reader = load_reader(recipe.face, recipe.generate.device)
     try:
         return subjects_by_identity(
             dataset, lambda clip: reader(read_frames(clip, FRAMES_TO_KNOW)).person, reader.same_person

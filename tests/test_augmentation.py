@@ -33,7 +33,7 @@ def generator(monkeypatch):
 
 
 def use(monkeypatch, generator):
-    monkeypatch.setattr("argen.workshop.load_reader", lambda settings: fakes.PaintedReader())
+    monkeypatch.setattr("argen.workshop.load_reader", lambda *_: fakes.PaintedReader())
     monkeypatch.setattr("argen.workshop.load_generator", lambda settings: generator)
     return generator
 

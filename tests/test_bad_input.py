@@ -224,7 +224,7 @@ def painted(monkeypatch):
 
     real = lambda s: s.reader != "auto"  # noqa: E731
     monkeypatch.setattr(
-        "argen.workshop.load_reader", lambda s: load_reader(s) if real(s) else fakes.PaintedReader()
+        "argen.workshop.load_reader", lambda s, _: load_reader(s) if real(s) else fakes.PaintedReader()
     )
     monkeypatch.setattr(
         "argen.workshop.load_generator",

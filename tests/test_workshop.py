@@ -20,7 +20,7 @@ from tests.anomaly.test_gate import make_clip
 
 @pytest.fixture
 def workshop(monkeypatch, tmp_path):
-    monkeypatch.setattr("argen.workshop.load_reader", lambda settings: fakes.PaintedReader())
+    monkeypatch.setattr("argen.workshop.load_reader", lambda *_: fakes.PaintedReader())
     monkeypatch.setattr("argen.workshop.load_generator", lambda settings: fakes.PaintedGenerator())
     source = fakes.painted_dataset(tmp_path / "source")
     recipe = load_recipe(overrides=["gate.anomaly=0.1"])

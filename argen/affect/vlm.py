@@ -11,11 +11,13 @@ import numpy as np
 
 from argen.affect.asking import Ask, Question
 from argen.config import AffectSettings
+from argen.device import fitting, torch_device
 from argen.errors import ModelUnavailable, RecipeError
 
 log = logging.getLogger(__name__)
 BATCH: Final = 8  # questions in one call of the model
 LONGEST_ANSWER: Final = 120  # tokens
+REMEDY: Final = "choose a smaller one, or set affect.captions=template"
 
 
 def load_vlm(settings: AffectSettings, device: str = "auto") -> Ask:
@@ -36,11 +38,12 @@ class VisionLanguage:
 
         `device` as a recipe writes it, see `argen.device`.
         """
-        from argen.device import torch_device
-
         self._processor, self._model = _load(reference)
         self._device = torch_device(device)
-        self._model.to(self._device).eval()
+        with fitting(f"affect.vlm: {reference}", REMEDY):
+            self._model.to(self._device).eval()
+        revision = getattr(getattr(self._model, "config", None), "_commit_hash", None)
+        self.provenance = {"model": reference, "revision": revision or ""}
         self._batch = batch
         self._tokenizer = self._processor.tokenizer
         self._tokenizer.padding_side = "left"  # answers start where the padding cannot be
@@ -66,7 +69,7 @@ class VisionLanguage:
             return_tensors="pt",
             processor_kwargs={"padding": True},
         ).to(self._device, dtype=self._model.dtype)
-        with torch.inference_mode():
+        with fitting("affect.vlm: a batch of captions", REMEDY), torch.inference_mode():
             tokens = self._model.generate(**inputs, generation_config=self._greedy())
         written = tokens[:, inputs["input_ids"].shape[1] :]
         return [tidy(text) for text in self._tokenizer.batch_decode(written, skip_special_tokens=True)]

@@ -145,9 +145,9 @@ def calibrate(
         Path | None, typer.Option("--recipe", metavar="FILE", help="Your recipe, YAML.")
     ] = None,
     reject: Annotated[
-        float, typer.Option(help="Share of real clips that the gate may reject per check.")
+        float, typer.Option(min=0, max=1, help="Share of real clips that the gate may reject per check.")
     ] = 0.05,
-    most: Annotated[int, typer.Option(help="Most clips measured, spread over the classes.")] = 200,
+    most: Annotated[int, typer.Option(min=1, help="Most clips measured, spread over the classes.")] = 200,
     as_json: AsJson = False,
 ) -> None:
     """Measure what real training clips score, and say the thresholds that would reject few of them."""

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 def load_reader(settings: FaceSettings, device: str = "cpu") -> FaceReader:
     """The recipe's reader; `auto` takes py-feat where its weights are at hand, else MediaPipe.
 
+    `device`, as a recipe writes it, is for py-feat; the others are small and stay on the processor.
+
     Raises ModelUnavailable or MissingPackage, with the remedy.
     """
     chosen = settings.reader if settings.reader != "auto" else _at_hand(settings)
@@ -22,10 +24,11 @@ def load_reader(settings: FaceSettings, device: str = "cpu") -> FaceReader:
 
         return PuppetReader()
     if chosen == "pyfeat":
+        from argen.device import torch_device
         from argen.face.pyfeat_reader import PyfeatReader
 
         weights = pyfeat_weights.find(settings.weights, download=settings.reader == "pyfeat")
-        return PyfeatReader(weights, device, settings.landmarker)
+        return PyfeatReader(weights, str(torch_device(device)), settings.landmarker)
     from argen.face.mediapipe_reader import MediapipeReader
 
     return MediapipeReader(settings.landmarker)

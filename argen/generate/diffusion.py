@@ -17,7 +17,7 @@ from numpy import ndarray
 from PIL import Image
 
 from argen.config import GenerateSettings
-from argen.device import torch_device
+from argen.device import fitting, out_of_memory, torch_device
 from argen.errors import ArgenError, EnvironmentFault, JobError
 from argen.generate.adapter import load_adapter
 from argen.generate.calling import Form, Item, Sharing, read_form, read_sharing
@@ -65,8 +65,10 @@ class DiffusionGenerator:
             adapter = load_adapter(pipe, settings.adapter)
         if hasattr(pipe, "guider"):  # these pipelines keep guidance in a component, not in the call
             pipe.guider = pipe.guider.new(guidance_scale=settings.guidance)
-        _place_weights(pipe, settings.offload, target)
-        form = read_form(pipe, settings, statement)
+        remedy = "set generate.offload=model or sequential, or choose a smaller one"
+        with fitting(f"generate.model: {settings.model}", remedy):
+            _place_weights(pipe, settings.offload, target)
+            form = read_form(pipe, settings, statement)
         if "prompt" not in form.parameters:
             log.warning("%s takes no prompt: its clips ignore the caption", pipeline.__name__)
         provenance = {
@@ -76,6 +78,7 @@ class DiffusionGenerator:
             "adapter": f"sha256:{adapter}" if settings.adapter else "",
             "steps": str(settings.steps),
             "guidance": str(settings.guidance),
+            "dtype": str(pipe.dtype).removeprefix("torch."),
         }
         guided = settings.guidance_follows_intensity or settings.neighbour_weight > 0
         layout = read_layout(pipe, form) if guided else None
@@ -141,7 +144,7 @@ class DiffusionGenerator:
             problem = error.with_traceback(None)  # which would keep the tensors alive
         line = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         half = max(1, len(items) // 2)
-        if _out_of_memory(problem):
+        if out_of_memory(problem):
             _release()
             if len(items) == 1:
                 raise EnvironmentFault(self._too_big()) from problem
@@ -233,13 +236,6 @@ def _place_weights(pipe: Pipeline, offload: str, device: torch.device) -> None:
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.enable_sequential_cpu_offload(device=device)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )
 
 
 def _wants_its_own_noise(message: str) -> bool:

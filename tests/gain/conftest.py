@@ -71,7 +71,7 @@ def trained(monkeypatch):
         note = json.loads((checkpoint / "note.json").read_text())
         return guessed(clips, note["classes"], SKILL.get(note["arm"], 0.7), note["seed"])
 
-    monkeypatch.setattr("argen.workshop.load_reader", lambda settings: fakes.PaintedReader())
+    monkeypatch.setattr("argen.workshop.load_reader", lambda *_: fakes.PaintedReader())
     monkeypatch.setattr("argen.workshop.load_generator", lambda settings: fakes.PaintedGenerator(spoil=3))
     monkeypatch.setattr("argen.puppets.world.write_dataset", write_dataset)
     monkeypatch.setattr("argen.gain.runs.train", train)
