@@ -7,6 +7,7 @@ The command line, a notebook, a cluster job and the tests all run `augment`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from argen.report.page import write_report
 from argen.run import Run, check_place, open_run
 from argen.workshop import Source, Workshop, open_workshop, why_not
 
+log = logging.getLogger(__name__)
 TRIAL_SOURCES = 5
 
 
@@ -56,6 +58,7 @@ def augment(
     check_place(out, dataset.root)
     with open_workshop(dataset, recipe, out / "cache") as workshop:
         plan = make_plan(dataset, recipe, workshop.why_not)
+        _tell_what_is_left_out(dataset, plan)
         with open_run(
             out,
             dataset,
@@ -72,6 +75,17 @@ def augment(
                     yield from _make(batch, workshop, run)
             finish(run, dataset)
             write_report(run.out)
+
+
+def _tell_what_is_left_out(dataset: Dataset, plan: Plan) -> None:
+    if dataset.problems:
+        one = dataset.problems[0]
+        log.warning(
+            "%d problems in the source, first %s: %s; `argen scan %s` lists them",
+            len(dataset.problems), one.where, one.what, dataset.root,
+        )  # fmt: skip
+    for label, why in plan.refused.items():
+        log.warning("%s: not expanded: %s", label, why)
 
 
 def estimate(dataset: Dataset, recipe: Recipe) -> tuple[Plan, Estimate]:

@@ -104,8 +104,14 @@ def augment_command(
         sys.exit(INTERRUPTED)
     summary = read_summary(out)
     print(json.dumps(summary.as_dict()) if as_json else describe(summary))
-    if summary.short and not summary.left:
+    if not summary.left and (summary.short or asked_in_vain(chosen, out)):
         sys.exit(SHORT_OF_TARGET)
+
+
+def asked_in_vain(recipe: Recipe, out: Path) -> bool:
+    """Whether a class that the user named could not be expanded."""
+    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return bool(set(recipe.plan.classes) & set(told["plan"]["refused"]))
 
 
 def plan_command(

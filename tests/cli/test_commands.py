@@ -82,6 +82,19 @@ def test_short_of_the_target_is_exit_3_and_says_so(monkeypatch, capsys, source, 
     assert "short of the target" in out
 
 
+def test_a_class_that_was_named_in_vain_is_told_and_is_no_success(monkeypatch, capsys, source, tmp_path):
+    use(monkeypatch, fakes.PaintedGenerator())
+    (source / "train" / "zorp").mkdir()
+    small = ("--count", "1", "--set", "generate.frames=6", *EASY)
+    classes = ("--class", "disgust", "--class", "zorp")
+    code, out, err = call(
+        monkeypatch, capsys, "augment", str(source), str(tmp_path / "out"), *classes, *small
+    )
+    assert "1 of 1 kept" in out
+    assert "zorp: not expanded: no prototype for this label" in err
+    assert code == 3
+
+
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, source, tmp_path):
     class Interrupted(fakes.PaintedGenerator):
         def __call__(self, requests):
