@@ -94,6 +94,8 @@ class AffectSettings(Settings):
             raise ValueError("intensity is [least, most] with 0 <= least <= most <= 1")
         if self.captions == "vlm" and not self.vlm:
             raise ValueError("captions: vlm needs a model; name its folder or hub id as affect.vlm")
+        if self.vlm and self.captions != "vlm":
+            raise ValueError("vlm would not be asked: captions are written by templates; set captions to vlm")
         return self
 
 

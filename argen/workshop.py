@@ -248,7 +248,8 @@ class Workshop:
         self, job: Job, source: Source, request: Request, frames: UInt8[ndarray, "T H W 3"], track: FaceTrack
     ) -> Verdict:
         """The gate's verdict on a generated clip."""
-        picture, landmarks = as_placed(source, frames.shape[1])
+        whole = self._generator.takes_whole(source.frame)
+        picture, landmarks = as_placed(source, frames.shape[1], whole=whole)
         gate = self._face_gate
         anomaly = gate.score(frames, track, (picture, landmarks)) if gate else None
         verdict = judge(
@@ -287,9 +288,14 @@ def read_source(path: Path, recipe: Recipe) -> Dataset:
         reader.close()
 
 
-def as_placed(source: Source, size: int) -> tuple[UInt8[ndarray, "H W 3"], Float32[ndarray, "478 3"]]:
-    """The source as generators cut it and its landmarks, so that it is compared with a clip at one scale."""
-    if not np.isfinite(source.landmarks).all():
+def as_placed(
+    source: Source, size: int, *, whole: bool
+) -> tuple[UInt8[ndarray, "H W 3"], Float32[ndarray, "478 3"]]:
+    """The source as clips begin from it and its landmarks, so that they are compared at one scale.
+
+    `whole`: as it is, where it has the clip's size; else cut around the face, where there are landmarks.
+    """
+    if (whole and len(source.frame) == size) or not np.isfinite(source.landmarks).all():
         return source.frame, source.landmarks
     placed = place(source.frame, source.landmarks, size)
     return placed.frame, placed.landmarks

@@ -68,6 +68,7 @@ class PaintedGenerator:
     """Paints the target; every `spoil`-th clip (by seed) stays still, so that the gate has work."""
 
     name = "painted"
+    takes_whole = staticmethod(lambda frame: False)
     batch = 3
     domain = None
 

@@ -13,7 +13,7 @@ from argen.dataset.clip import Clip
 from argen.dataset.read import read_dataset
 from argen.generate.request import Request
 from argen.plan import Job
-from argen.workshop import Source, Workshop
+from argen.workshop import Source, Workshop, as_placed
 from tests import fakes
 from tests.anomaly.test_gate import make_clip
 
@@ -55,3 +55,18 @@ def test_a_fault_that_is_there_from_the_first_frame_is_seen_against_the_source(w
     ]
     assert scores[0] > 0.1
     assert scores[1] == pytest.approx(1 / 13, abs=1e-3)
+
+
+def test_a_clip_is_compared_with_the_frame_that_it_began_with():
+    """A small face in a frame of the clip's size: what takes the frame whole needn't zoom in."""
+    frames, track = make_clip(51, 51)
+    clip = Clip("a", "fear", "train", Path("a.png"), "image", "a")
+    small = frames[0].shape[0]
+    wide = np.pad(frames[0], ((0, small), (0, small), (0, 0)), mode="edge")
+    units = np.zeros(20, np.float32)
+    source = Source(clip, 0, wide, track.landmarks[0], units, np.ones(4, np.float32))
+    picture, landmarks = as_placed(source, 2 * small, whole=True)
+    np.testing.assert_array_equal(picture, wide)
+    np.testing.assert_array_equal(landmarks, track.landmarks[0])
+    zoomed, _ = as_placed(source, 2 * small, whole=False)
+    assert not np.array_equal(zoomed, wide)

@@ -103,10 +103,14 @@ class DiffusionGenerator:
             clips.update(zip(group, made, strict=True))
         return [clips[index] for index in range(len(requests))]
 
+    def takes_whole(self, frame: UInt8[ndarray, "H W 3"]) -> bool:
+        """Whether the frame has the pipeline's size already."""
+        return frame.shape[:2] == (self.form.size, self.form.size)
+
     def item(self, request: Request) -> Item:
         """A request as the pipeline is asked for it: the face placed and cut, the caption, the seed."""
         size = self.form.size
-        if request.frame.shape[:2] == (size, size):
+        if self.takes_whole(request.frame):
             frame = request.frame
         elif np.isfinite(request.landmarks).all():
             frame = place(request.frame, request.landmarks, size).frame

@@ -37,6 +37,10 @@ class Generator(Protocol):
         """The only world whose pictures it can take ("puppets"), if it is not for any."""
         ...
 
+    def takes_whole(self, frame: UInt8[ndarray, "H W 3"]) -> bool:
+        """Whether clips begin with this source frame as it is; others are cut around the face."""
+        ...
+
     def __call__(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T H W 3"]]:
         """One clip a request, in order."""
         ...

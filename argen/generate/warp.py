@@ -50,6 +50,10 @@ class WarpGenerator:
             "opencv": cv2.__version__,
         }
 
+    def takes_whole(self, frame: UInt8[ndarray, "H W 3"]) -> bool:
+        """Never: every frame is cut around its face."""
+        return False
+
     def __call__(self, requests: Sequence[Request]) -> list[UInt8[ndarray, "T S S 3"]]:
         """One clip a request, in order.
 
