@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.exporting.crops import cut, face_box
 from argen.dataset.exporting.export import FORMATS, export
 from argen.dataset.exporting.gather import gather
+from argen.dataset.exporting.media import put_frames as put_exported_frames
 from argen.dataset.exporting.names import exported_names, numeric_names
 from argen.dataset.exporting.orders import numbering
 from argen.dataset.read import read_dataset
@@ -217,6 +220,52 @@ def test_frames_are_the_same_files_in_natural_order(tmp_path, mixed):
     assert [p.name for p in exported] == ["000.jpg", "001.jpg", "002.jpg"]
     own = [clip.path / name for name in ("1.jpg", "2.jpg", "10.jpg")]
     assert [p.stat().st_ino for p in exported] == [p.stat().st_ino for p in own]
+
+
+def test_a_symbolic_link_is_followed_to_its_file(tmp_path):
+    blob = put_video(tmp_path / "blobs" / "3fa9")
+    put_frames(tmp_path / "blobs" / "frames")
+    (tmp_path / "src" / "happy" / "f").mkdir(parents=True)
+    (tmp_path / "src" / "happy" / "a.mp4").symlink_to("../../blobs/3fa9")
+    (tmp_path / "src" / "happy" / "f" / "0.jpg").symlink_to("../../../blobs/frames/000.jpg")
+    export(read_dataset(tmp_path / "src"), tmp_path / "deep" / "out", "csv")
+    video = tmp_path / "deep/out/clips/a.mp4"
+    assert not video.is_symlink()
+    assert video.read_bytes() == blob.read_bytes()
+    frame = tmp_path / "deep/out/clips/f/000.jpg"
+    assert not frame.is_symlink()
+    assert frame.read_bytes() == (tmp_path / "blobs/frames/000.jpg").read_bytes()
+
+
+def test_a_copy_that_was_cut_short_is_made_again(tmp_path, monkeypatch):
+    dataset = plain(tmp_path)
+    whole = shutil.copy2
+
+    def no_links(source, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    def killed(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.link", no_links)
+    monkeypatch.setattr("shutil.copy2", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(dataset, tmp_path / "out", "videomae")
+    monkeypatch.setattr("shutil.copy2", whole)
+    export(dataset, tmp_path / "out", "videomae")
+    assert (tmp_path / "out/videos/a.mp4").read_bytes() == dataset.clips[0].path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])  # linked, and saved anew
+def test_a_thousand_frames_and_more_sort_in_their_order(tmp_path, suffix):
+    (tmp_path / "long").mkdir()
+    for number in range(1001):
+        Image.new("RGB", (2, 2), (number // 4,) * 3).save(tmp_path / "long" / f"{number}.png")
+    assert put_exported_frames(clip_of(tmp_path / "long", "frames"), tmp_path / "out", suffix) == 1001
+    exported = sorted((tmp_path / "out").iterdir())
+    greys = [np.asarray(Image.open(path))[0, 0, 0].item() for path in exported]
+    assert greys == [number // 4 for number in range(1001)]
 
 
 def test_table_videofolder_and_webdataset_hold_the_same_clips(tmp_path):
