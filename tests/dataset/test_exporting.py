@@ -337,6 +337,58 @@ def test_running_again_goes_on_and_gives_the_same_bytes(tmp_path, codebase):
     assert state() == first
 
 
+@pytest.mark.parametrize("codebase", ["s2d", "dfer-clip", "videomae", "csv"])
+def test_a_grown_output_gives_no_name_to_another_clip(tmp_path, codebase):
+    """Both naming schemes number clips over the whole list, so new ids in between move the names."""
+    for number, (clip, label) in enumerate([("p/x", "happy"), ("b", "sad")]):
+        put_video(tmp_path / "src" / label / f"{clip}.mp4", 2 + number, seed=number)
+    export(with_made(tmp_path, {"syn_5": "sad"}), tmp_path / "out", codebase)
+    put_video(tmp_path / "src" / "happy" / "a" / "x.mp4", 4, seed=2)
+    dataset = with_made(tmp_path, {"syn_5": "sad", "syn_3": "happy"})
+    done = export(dataset, tmp_path / "out", codebase)
+    assert (done.counts["train"], done.counts["train_synthetic"]) == (5, 2)
+    export(dataset, tmp_path / "new", codebase)
+
+    def media(out):
+        paths = (p for p in out.rglob("*") if p.suffix in {".jpg", ".mp4"})
+        return {p.relative_to(out).as_posix(): p.read_bytes() for p in paths}
+
+    assert media(tmp_path / "out") == media(tmp_path / "new")
+
+
+def with_made(tmp_path: Path, made: dict[str, str]) -> Dataset:
+    dataset = read_dataset(tmp_path / "src")
+    clips = []
+    for name, label in made.items():
+        path = tmp_path / "made" / f"{name}.mp4"
+        if not path.exists():
+            put_video(path, 5, seed=10 + len(name) + ord(name[-1]))
+        marks = {"synthetic": "true", "source": dataset.train[0].id}
+        clips.append(Clip(f"train/{label}/{name}", label, "train", path, "video", "p", extra=marks))
+    return replace(dataset, clips=(*dataset.clips, *clips))
+
+
+def test_an_edited_clip_is_exported_anew_with_its_sound(tmp_path):
+    put_frames(tmp_path / "src" / "happy" / "a")
+    export(read_dataset(tmp_path / "src"), tmp_path / "out", "claip-emo", silence=True)
+    sound = tmp_path / "out/src/audio_16k/a.wav"
+    before = sound.stat().st_size
+    put_frames(tmp_path / "src" / "happy" / "a", [f"{i}.jpg" for i in range(6)])
+    export(read_dataset(tmp_path / "src"), tmp_path / "out", "claip-emo", silence=True)
+    assert len(list((tmp_path / "out/src/clip_jpg_256/a").iterdir())) == 9
+    assert sound.stat().st_size > before
+
+
+def test_an_export_without_a_note_of_whose_its_media_are_is_made_anew(tmp_path):
+    dataset = plain(tmp_path)
+    export(dataset, tmp_path / "out", "videomae")
+    (tmp_path / "out" / "owners.json").unlink()
+    (tmp_path / "out/videos/a.mp4").unlink()
+    put_text(tmp_path / "out/videos/a.mp4", "another clip's")
+    export(dataset, tmp_path / "out", "videomae")
+    assert (tmp_path / "out/videos/a.mp4").read_bytes() == dataset.clips[0].path.read_bytes()
+
+
 def test_validation_can_be_given_back_to_training(tmp_path, mixed):
     done = export(mixed("dfew"), tmp_path / "out", "dfer-clip", train_on_val=True)
     assert done.counts == {"train": 31, "train_real": 28, "train_synthetic": 3, "val": 0, "test": 7}

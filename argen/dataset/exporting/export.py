@@ -26,6 +26,7 @@ from argen.dataset.exporting.lines import write_lines
 from argen.dataset.exporting.media import Crop, link, put_frames, put_video
 from argen.dataset.exporting.names import safe, twins
 from argen.dataset.exporting.orders import numbering
+from argen.dataset.exporting.owners import claim, owner_of
 from argen.dataset.stills import frame_names
 from argen.errors import EnvironmentFault, UnreadableClip, UsageError, did_you_mean
 
@@ -68,7 +69,7 @@ def export(
     train_on_val: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Exported:
-    """Write media and lists; running it again goes on where it stopped.
+    """Write media and lists; running it again goes on where it stopped, or takes in what has come since.
 
     `prefix` stands before the paths in lists (the export's own place if None, where a codebase wants whole
     paths). `size` only says what `crop` makes, for the record. Raises UsageError, DatasetError,
@@ -142,9 +143,11 @@ def _place_all(
     same = twins(names.values())
     if same:
         raise UsageError(f"{form.name}: two clips would be called '{same[0]}'; rename one")
+    paths = {clip.id: form.place(target, clip, names[clip.id]) for clip in clips}
+    claim(target.out, _owners(clips, target, form, names, paths))
     entries = []
     for done, clip in enumerate(clips, 1):
-        path = form.place(target, clip, names[clip.id])
+        path = paths[clip.id]
         try:
             frames = _put(clip, target.out / path, form, form.suffix(target), crop)
             entries.append(Entry(clip, names[clip.id], path, numbers[clip.label], frames))
@@ -152,6 +155,17 @@ def _place_all(
             problems.append(Problem(clip.id, f"left out: {error}"))
         progress(done, len(clips))
     return entries
+
+
+def _owners(
+    clips: Sequence[Clip], target: Target, form: Format, names: Mapping[str, str], paths: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    owners = {}
+    for clip in clips:
+        owners[paths[clip.id]] = owner_of(clip)
+        if form.name == "claip-emo":
+            owners[claip_emo.sound_path(target, names[clip.id])] = owners[paths[clip.id]]
+    return owners
 
 
 def _put(clip: Clip, path: Path, form: Format, suffix: str, crop: Crop | None) -> int:
