@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from argen.anomaly.detector import Scores
 from argen.anomaly.samples import Sample
+from argen.errors import UsageError
 
 
 def overlay(
@@ -25,19 +26,36 @@ def overlay(
     return np.asarray((rgb * (1 - weight) + colours * weight).astype(np.uint8))
 
 
-def write_heatmaps(folder: Path, samples: Sequence[Sample], scores: Scores) -> list[Path]:
-    """One PNG a sample: picture, heat, and truth where known, side by side. One scale for all of them."""
+def map_names(pictures: Sequence[Path]) -> list[str]:
+    """A name for the map of each of some pictures, from anywhere: its number in the call, and its stem."""
+    digits = len(str(len(pictures)))
+    return [f"{number:0{digits}d}_{picture.stem}" for number, picture in enumerate(pictures, 1)]
+
+
+def map_path(folder: Path, name: str) -> Path:
+    """Where a map goes. Raises UsageError unless that is below the folder."""
+    path = folder / f"{name}.png"
+    if folder.resolve() not in path.resolve().parents:
+        raise UsageError(f"{name}: its heat map would lie outside {folder}; rename the picture or its folder")
+    return path
+
+
+def write_heatmaps(
+    folder: Path, samples: Sequence[Sample], scores: Scores, names: Sequence[str] | None = None
+) -> list[Path]:
+    """One PNG a sample: picture, heat, and truth where known, side by side. One scale for all of them.
+
+    Called by the samples' ids unless `names` are given. Raises UsageError if one would lie outside `folder`.
+    """
     from PIL import Image
 
+    paths = [map_path(folder, name) for name in names or [sample.id for sample in samples]]
     maps = np.cbrt(scores.pixel.cpu().numpy())  # products to a power: in themselves one defect outshines all
     low, high = np.percentile(maps, [50, 99.8])
-    written = []
-    for sample, heat in zip(samples, maps, strict=True):
+    for path, sample, heat in zip(paths, samples, maps, strict=True):
         panels = [sample.rgb, overlay(sample.rgb, heat, float(low), float(high))]
         if sample.mask is not None:
             panels.append(np.repeat(sample.mask[..., None], 3, 2).astype(np.uint8) * 255)
-        path = folder / f"{sample.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.concatenate(panels, axis=1)).save(path)
-        written.append(path)
-    return written
+    return paths

@@ -49,6 +49,7 @@ def read_layout(root: Path | str, layout: str, names: tuple[str, ...] = ()) -> l
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
+    root = root.resolve()  # `.` and `..` have no name that a category could take
     if layout not in LAYOUTS:
         raise DatasetError(f"layout '{layout}'{did_you_mean(layout, LAYOUTS)}")
     found = LAYOUTS[layout](root)

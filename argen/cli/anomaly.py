@@ -87,16 +87,20 @@ def score(
     """Say of each picture how strange it is; with --maps, where."""
     from argen.anomaly.detector import Detector
     from argen.anomaly.extract import SIZE, Extractor
-    from argen.anomaly.heatmap import write_heatmaps
+    from argen.anomaly.heatmap import map_names, write_heatmaps
     from argen.anomaly.layouts import beside, load
     from argen.anomaly.samples import resize
 
+    names = map_names(pictures)
+    if maps is not None:
+        _keep_pictures(maps, names, pictures)
     judge = Detector.load(detector, device)
     extract = Extractor.load(judge.info.get("rgb", ""), judge.info.get("points", ""), device)
-    samples = [resize(load(beside(picture, "unknown")), SIZE) for picture in pictures]
+    sources = [replace(beside(picture, "unknown"), id=str(picture)) for picture in pictures]
+    samples = [resize(load(source), SIZE) for source in sources]
     scores = judge.score(extract(samples))
     if maps is not None:
-        write_heatmaps(maps, samples, scores)
+        write_heatmaps(maps, samples, scores, names)
     for picture, value in zip(pictures, scores.image.tolist(), strict=True):
         print(
             json.dumps({"picture": str(picture), "score": value}) if as_json else f"{value:12.4f}  {picture}"
@@ -142,6 +146,17 @@ def parts(
 
     write_parts(out, train, good, per_size)
     print(f"{out}: {', '.join(KINDS)}; try `argen anomaly evaluate {out} --layout mvtec3d`")
+
+
+def _keep_pictures(maps: Path, names: list[str], pictures: list[Path]) -> None:
+    """Refuse a folder in which a map would replace one of the pictures."""
+    from argen.anomaly.heatmap import map_path
+    from argen.errors import UsageError
+
+    own = {picture.resolve() for picture in pictures}
+    lost = [path for name in names if (path := map_path(maps, name)).resolve() in own]
+    if lost:
+        raise UsageError(f"{lost[0]}: a heat map would replace this picture; give --maps another folder")
 
 
 def _settings(preset: str, layout: str, fusion: str | None) -> CifSettings:

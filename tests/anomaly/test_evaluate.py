@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from argen.anomaly.detector import Scores
 from argen.anomaly.evaluate import METRICS, draw_normals, evaluate
 from argen.anomaly.extract import Extractor
-from argen.anomaly.heatmap import overlay
+from argen.anomaly.heatmap import overlay, write_heatmaps
 from argen.anomaly.layouts import Category, read_layout
 from argen.anomaly.parts import write_parts
+from argen.anomaly.samples import make_sample
 from argen.cli.anomaly import register
 from argen.errors import ArgenError, DatasetError, UsageError
 
@@ -63,6 +66,40 @@ def test_fit_then_score(app, parts, tmp_path):
     sound, strange = (json.loads(line)["score"] for line in lines)
     assert strange > sound
     assert len(list((tmp_path / "maps").rglob("*.png"))) == 2
+
+
+def test_maps_of_pictures_from_anywhere_lie_in_their_folder(app, parts, tmp_path, monkeypatch):
+    run(app, "fit", parts, tmp_path / "d", "--layout", "mvtec3d", "--points", "none")
+    work = tmp_path / "a" / "b"
+    work.mkdir(parents=True)
+    sound = (parts / "test" / "good" / "rgb" / "000.png").read_bytes()
+    places = [
+        work / "x.png",
+        work.parent / "x.png",
+        work / "1" / "rgb" / "0.png",
+        work / "2" / "rgb" / "0.png",
+    ]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(sound)
+    monkeypatch.chdir(work)
+    run(app, "score", tmp_path / "d", "x.png", "../x.png", "1/rgb/0.png", "2/rgb/0.png", "--maps", "maps")
+    names = [path.relative_to(work).as_posix() for path in work.rglob("maps/**/*.png")]
+    assert sorted(names) == ["maps/1_x.png", "maps/2_x.png", "maps/3_0.png", "maps/4_0.png"]
+    assert all(place.read_bytes() == sound for place in places)
+
+
+def test_maps_replace_no_picture(app, tmp_path):
+    with pytest.raises(UsageError, match=r"1_x\.png: a heat map would replace this picture"):
+        run(app, "score", tmp_path / "d", tmp_path / "x.png", tmp_path / "1_x.png", "--maps", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x"])
+def test_no_map_outside_its_folder(tmp_path, name):
+    scores = Scores(torch.zeros(1), torch.zeros(1, 4, 4), torch.zeros(1, 1, 1))
+    with pytest.raises(UsageError, match="would lie outside"):
+        write_heatmaps(tmp_path / "maps", [make_sample(name, np.zeros((4, 4, 3), np.uint8))], scores)
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_draws_are_seeded_and_bounded(parts):
