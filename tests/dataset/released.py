@@ -186,8 +186,8 @@ def argen_output(root: Path) -> Path:
     put_text(root / "run.json", "{}")
     (root / "manifest").mkdir()
     put_video(root / "train" / "happy" / "syn_1.mp4")
-    rows = [{"file_name": "happy/syn_1.mp4", "label": "happy", "synthetic": True}]
-    put_jsonl(root / "train" / "metadata.jsonl", rows)
+    row = {"file_name": "happy/syn_1.mp4", "label": "happy", "synthetic": True, "redistributable": True}
+    put_jsonl(root / "train" / "metadata.jsonl", [row])
     return root
 
 

@@ -462,6 +462,25 @@ def test_argens_output_is_exported_with_its_source_in_its_own_fold(tmp_path):
     assert (tmp_path / "lists/DFEW/EmoLabel_DataSplit/train(single-labeled)/train_set_2.csv").is_file()
 
 
+def test_a_source_that_is_an_output_itself_gives_each_of_its_clips_once(tmp_path):
+    first = argen_output(tmp_path / "1", released.dfew(tmp_path / "DFEW"), source="x", subject="p", id="ab12")
+    rest = first.rename(tmp_path / "first")
+    second = argen_output(tmp_path / "2", rest, source="train/disgust/syn_ab12", subject="p", id="")
+    put_video(second / "train" / "disgust" / "twin_syn_ab12.mp4", 4)
+    put_video(second / "train" / "disgust" / "syn_cd34.mp4", 5)
+    names = {"syn_ab12.mp4": "", "twin_syn_ab12.mp4": "", "syn_cd34.mp4": "cd34"}
+    same = {"label": "disgust", "synthetic": True, "source": "train/disgust/syn_ab12", "subject": "p"}
+    rows = [same | {"file_name": f"disgust/{name}", "id": id} for name, id in names.items()]
+    put_jsonl(second / "train" / "metadata.jsonl", rows)
+    text = json.loads((second / "run.json").read_text())
+    put_text(second / "run.json", json.dumps(text | {"recipe": {}}))
+    assert sorted(clip.id for clip in gather(second).clips) == [
+        "train/disgust/syn_ab12",
+        "train/disgust/syn_cd34",
+        "train/happy/00001",
+    ]
+
+
 def test_a_source_that_is_gone_is_replaced_by_the_output(tmp_path):
     source = released.dfew(tmp_path / "DFEW")
     out = argen_output(tmp_path, source)

@@ -225,6 +225,39 @@ def test_argens_output_is_a_dataset(tmp_path):
     ]
 
 
+def test_what_may_be_done_with_frames_and_stills_comes_back_from_an_output(tmp_path):
+    put_text(tmp_path / "run.json", "{}")
+    put_frames(tmp_path / "train" / "sad" / "folder")
+    put_image(tmp_path / "train" / "sad" / "still.png")
+    put_image(tmp_path / "train" / "sad" / "stray.png")
+    about = {"label": "sad", "synthetic": False, "split": "train", "id": ""}
+    closed = {"subject": "s1", "source": "a/folder", "licence": "MAFW agreement", "redistributable": False}
+    free = {"subject": "s2", "source": "a/still", "licence": "CC0", "redistributable": True}
+    rows = [
+        {"file_name": "train/sad/folder", **about, **closed},
+        {"file_name": "train/sad/still.png", **about, **free},
+    ]
+    put_jsonl(tmp_path / "manifest" / "real.jsonl", rows)
+    dataset = read_dataset(tmp_path)
+    assert dataset.subjects_from == "column"
+    assert [(c.subject, c.licence, c.redistributable) for c in dataset.clips] == [
+        ("s1", "MAFW agreement", False),
+        ("s2", "CC0", True),
+        ("train/sad/stray", "unknown", False),
+    ]
+    assert [c.extra.get("source") for c in dataset.clips] == ["a/folder", "a/still", None]
+
+
+def test_a_row_of_an_output_that_does_not_say_so_is_not_redistributable(tmp_path):
+    (tmp_path / "manifest").mkdir()
+    put_text(tmp_path / "run.json", "{}")
+    for name in ("a", "b"):
+        put_video(tmp_path / "train" / "sad" / f"{name}.mp4")
+    rows = [{"file_name": f"sad/{name}.mp4", "label": "sad"} for name in ("a", "b")]
+    put_jsonl(tmp_path / "train" / "metadata.jsonl", [rows[0], rows[1] | {"redistributable": True}])
+    assert [clip.redistributable for clip in read_dataset(tmp_path).clips] == [False, True]
+
+
 def settings_of(**wishes) -> DatasetSettings:
     return DatasetSettings(**wishes)
 

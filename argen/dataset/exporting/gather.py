@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,8 +58,14 @@ def _with_source(dataset: Dataset) -> Dataset:
             citation=described.get("citation", ""),
             problems=(*dataset.problems, note),
         )
-    synthetic = tuple(clip for clip in dataset.clips if clip.synthetic)
-    return replace(source, clips=source.clips + synthetic)
+    own = {clip.id for clip in source.clips}
+    made = tuple(clip for clip in dataset.clips if clip.synthetic and not _is_of(clip, own))
+    return replace(source, clips=source.clips + made)
+
+
+def _is_of(clip: Clip, source: Collection[str]) -> bool:
+    """Whether an output's clip was in its source already, synthetic there too: then no job here made it."""
+    return clip.id in source or (not clip.extra.get("id", "?") and clip.extra.get("source") in source)
 
 
 def run_fold(path: Path) -> int | None:

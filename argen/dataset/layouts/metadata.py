@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -31,17 +32,21 @@ def recognise(top: Outline) -> bool:
     return any(name in top.files.get(place, ()) for place in places for name in FILES)
 
 
-def read(root: Path, fold: int = 1) -> Found:
-    """Every row whose file exists. Raises DatasetError for rows that cannot be meant."""
+def read(root: Path, fold: int = 1, *, redistributable: bool = True) -> Found:
+    """Every row whose file exists. Raises DatasetError for rows that cannot be meant.
+
+    `redistributable` is what holds where a row does not say.
+    """
     found = Found()
     rows: dict[str, tuple[str, str]] = {}
     subjects = 0
     for file, split in _metadata_files(root):
         missing: list[str] = []
-        for where, row in _rows(file):
+        for where, row in table_rows(file):
             clip = _clip(root, file, where, row, split=split, missing=missing)
             if clip is not None and _is_new(clip, where, rows, found):
-                found.clips.append(clip)
+                free = clip.redistributable if row.get("redistributable") else redistributable
+                found.clips.append(replace(clip, redistributable=free))
                 subjects += bool(row.get("subject"))
         if missing:
             found.problems.append(Problem(file.name, f"{len(missing):,} listed but absent: {some(missing)}"))
@@ -60,7 +65,8 @@ def _metadata_files(root: Path) -> list[tuple[Path, Split | None]]:
     return [(folder / name, split) for folder, split in places for name in FILES if (folder / name).is_file()]
 
 
-def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+def table_rows(file: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Every row of a metadata file as texts, with its file and line. Raises DatasetError."""
     text = read_text(file)
     if file.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text))
@@ -110,11 +116,12 @@ def _clip(
         row.get("subject") or name,
         row.get("licence") or row.get("license") or "unknown",
         row.get("redistributable", "true").lower() != "false",
-        extra=MappingProxyType(_extra(row)),
+        extra=MappingProxyType(extra_of(row)),
     )
 
 
-def _extra(row: Mapping[str, str]) -> dict[str, str]:
+def extra_of(row: Mapping[str, str]) -> dict[str, str]:
+    """The columns that a clip has no place for."""
     extra = {key: value for key, value in row.items() if key not in OWN}
     if "synthetic" in extra:
         extra["synthetic"] = "true" if extra["synthetic"].strip().lower() in {"true", "1", "yes"} else "false"
