@@ -394,6 +394,23 @@ def test_validation_can_be_given_back_to_training(tmp_path, mixed):
     assert done.counts == {"train": 31, "train_real": 28, "train_synthetic": 3, "val": 0, "test": 7}
 
 
+def test_validation_given_back_is_training_in_every_column_and_folder(tmp_path):
+    for split in ("train", "val", "test"):
+        put_video(tmp_path / "src" / split / "happy" / f"{split}.mp4")
+    dataset = read_dataset(tmp_path / "src")
+    export(dataset, tmp_path / "folder", "videofolder", train_on_val=True)
+    again = read_dataset(tmp_path / "folder")
+    assert again.problems == ()
+    assert [(clip.id, clip.split) for clip in again.clips] == [
+        ("test/happy/test", "test"),
+        ("train/happy/train", "train"),
+        ("train/happy/val", "train"),
+    ]
+    export(dataset, tmp_path / "table", "csv", train_on_val=True)
+    rows = readers.csv_rows(tmp_path / "table" / "lists" / "train.csv")
+    assert [row["split"] for row in rows] == ["train", "train"]
+
+
 def test_the_record_says_what_may_be_done(tmp_path, mixed):
     export(mixed("mafw"), tmp_path / "out", "csv")
     record = json.loads((tmp_path / "out" / "export.json").read_text())

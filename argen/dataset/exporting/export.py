@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,14 @@ def export(
         "train_on_val": train_on_val, "silence": silence, "labels": numbers,
     }  # fmt: skip
     _begin(out, dataset, settings)
+    # before anything is placed: a format may lay clips out by split, or write it in a column
+    clips = [_for_training(clip) for clip in dataset.clips] if train_on_val else dataset.clips
     problems: list[Problem] = []
     try:
-        entries = _place_all(
-            dataset.clips, target, form, numbers, crop=crop, problems=problems, progress=progress
-        )
+        entries = _place_all(clips, target, form, numbers, crop=crop, problems=problems, progress=progress)
         if form.name == "claip-emo":
             _add_sound(target, entries, silence, problems)
-        lists = _sort_into_lists(entries, train_on_val)
+        lists = _sort_into_lists(entries)
         form.write(target, lists)
         counts = {name: len(rows) for name, rows in lists.items()}
         _finish(out, dataset, settings, counts, problems)
@@ -195,14 +195,17 @@ def _add_sound(target: Target, entries: Sequence[Entry], silence: bool, problems
         problems.append(Problem("sound", what))
 
 
-def _sort_into_lists(entries: Sequence[Entry], train_on_val: bool) -> dict[ListName, list[Entry]]:
+def _for_training(clip: Clip) -> Clip:
+    return replace(clip, split="train") if clip.split == "val" else clip
+
+
+def _sort_into_lists(entries: Sequence[Entry]) -> dict[ListName, list[Entry]]:
     lists: dict[ListName, list[Entry]] = {
         "train": [], "train_real": [], "train_synthetic": [], "val": [], "test": [],
     }  # fmt: skip
     for entry in entries:
-        split = "train" if train_on_val and entry.clip.split == "val" else entry.clip.split
-        lists[split].append(entry)
-        if split == "train":
+        lists[entry.clip.split].append(entry)
+        if entry.clip.split == "train":
             lists["train_synthetic" if entry.clip.synthetic else "train_real"].append(entry)
     return lists
 
