@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -420,32 +421,63 @@ def test_the_record_says_what_may_be_done(tmp_path, mixed):
     assert "MAFW: A Large-scale" in record["citation"]
 
 
-def test_sound_is_kept_and_the_silent_are_left_out_unless_asked(tmp_path):
-    import subprocess
+def put_loud(path: Path) -> Path:
+    """A second of a tone beside a test picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sources = ("sine=duration=1", "testsrc=size=32x32:rate=10:duration=1")
+    tone = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    subprocess.run([ffmpeg(), "-loglevel", "error", *tone, "-pix_fmt", "yuv420p", str(path)], check=True)
+    return path
 
-    loud = tmp_path / "src" / "happy" / "loud.mp4"
-    loud.parent.mkdir(parents=True)
-    tone = [
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=duration=1",
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=32x32:rate=10:duration=1",
-    ]
-    subprocess.run([ffmpeg(), "-loglevel", "error", *tone, "-pix_fmt", "yuv420p", str(loud)], check=True)
+
+def test_sound_is_kept_and_the_silent_are_left_out_unless_asked(tmp_path):
+    put_loud(tmp_path / "src" / "happy" / "loud.mp4")
     put_frames(tmp_path / "src" / "sad" / "quiet")
     dataset = read_dataset(tmp_path / "src")
     done = export(dataset, tmp_path / "without", "claip-emo")
     assert [p.what for p in done.problems] == [
         "1 clips have no sound and are in no list; silence can be asked for"
     ]
+    assert done.counts["train"] == 1
     (row,) = readers.claip_emo(tmp_path / "without" / "src" / "audio_visual" / "split01" / "train.csv")
     assert row[1] == 0
     export(dataset, tmp_path / "with", "claip-emo", silence=True)
     assert len(readers.claip_emo(tmp_path / "with" / "src" / "audio_visual" / "split01" / "train.csv")) == 2
+
+
+def test_a_clip_whose_sound_cannot_be_read_is_left_out_alone(tmp_path, monkeypatch):
+    put_loud(tmp_path / "src" / "happy" / "loud.mp4")
+    put_loud(tmp_path / "src" / "sad" / "torn.mp4")
+    whole = subprocess.run
+
+    def fails_on_torn(command, **wishes):
+        if "-vn" in command and "torn" in " ".join(command):
+            return subprocess.CompletedProcess(command, 1, b"", b"Error while decoding stream")
+        return whole(command, **wishes)
+
+    monkeypatch.setattr("subprocess.run", fails_on_torn)
+    done = export(read_dataset(tmp_path / "src"), tmp_path / "out", "claip-emo")
+    assert done.counts["train"] == 1
+    (problem,) = done.problems
+    assert problem.where == "sad/torn"
+    assert problem.what.startswith("left out: ")
+    (row,) = readers.claip_emo(tmp_path / "out" / "src" / "audio_visual" / "split01" / "train.csv")
+    assert row[1] == 0
+
+
+def test_silence_that_was_cut_short_is_written_again(tmp_path, monkeypatch):
+    put_frames(tmp_path / "src" / "sad" / "quiet")
+    dataset = read_dataset(tmp_path / "src")
+
+    def killed(file, data):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr("wave.Wave_write.writeframes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export(dataset, tmp_path / "out", "claip-emo", silence=True)
+    export(dataset, tmp_path / "out", "claip-emo", silence=True)
+    assert (tmp_path / "out/src/audio_16k/quiet.wav").stat().st_size > 44
 
 
 def test_damaged_clips_are_left_out_and_named(tmp_path):

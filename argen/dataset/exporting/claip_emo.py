@@ -32,32 +32,35 @@ def sound_path(target: Target, name: str) -> str:
 
 
 def write(target: Target, lists: Lists) -> None:
-    """One file a list, with the clips that have a sound file."""
+    """One file a list; every clip in them has its sound."""
     folder = target.out / target.dataset / "audio_visual" / f"split{target.fold:02d}"
     prefix = f"{target.prefix.rstrip('/')}/" if target.prefix else ""
     for name, entries in lists.items():
-        heard = [(e, sound_path(target, e.name)) for e in entries]
         rows = (
-            f"{entry.at(target.prefix)} {prefix}{sound} {entry.number}"
-            for entry, sound in heard
-            if (target.out / sound).is_file()
+            f"{entry.at(target.prefix)} {prefix}{sound_path(target, entry.name)} {entry.number}"
+            for entry in entries
         )
         write_lines(folder / f"{name}.csv", rows)
 
 
 def put_sound(clip: Clip, path: Path, silence: bool) -> bool:
-    """Extract a clip's sound, or write silence of its length; False if there is none and none is wanted."""
+    """Extract a clip's sound, or write silence of its length; False if there is none and none is wanted.
+
+    `path` appears only when it is whole. Raises UnreadableClip.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() or (clip.kind == "video" and _extract(clip.path, path)):
         return True
     if not silence:
         return False
     info = probe(clip)
-    with wave.open(str(path), "wb") as file:
+    part = path.with_name(path.name + ".part")
+    with wave.open(str(part), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(bytes(2 * round(RATE * info.frames / info.fps)))
+    part.replace(path)
     return True
 
 

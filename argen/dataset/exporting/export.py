@@ -94,7 +94,7 @@ def export(
     try:
         entries = _place_all(clips, target, form, numbers, crop=crop, problems=problems, progress=progress)
         if form.name == "claip-emo":
-            _add_sound(target, entries, silence, problems)
+            entries = _with_sound(target, entries, silence, problems)
         lists = _sort_into_lists(entries)
         form.write(target, lists)
         counts = {name: len(rows) for name, rows in lists.items()}
@@ -185,14 +185,25 @@ def _own_suffix(clip: Clip) -> str:
     return name[name.rfind(".") :].lower().replace(".jpeg", ".jpg")
 
 
-def _add_sound(target: Target, entries: Sequence[Entry], silence: bool, problems: list[Problem]) -> None:
+def _with_sound(
+    target: Target, entries: Sequence[Entry], silence: bool, problems: list[Problem]
+) -> list[Entry]:
+    """The entries that have sound now; the others are in no list, and in no count."""
+    heard = []
     silent = 0
     for entry in entries:
         path = target.out / claip_emo.sound_path(target, entry.name)
-        silent += not claip_emo.put_sound(entry.clip, path, silence)
+        try:
+            if claip_emo.put_sound(entry.clip, path, silence):
+                heard.append(entry)
+            else:
+                silent += 1
+        except UnreadableClip as error:
+            problems.append(Problem(entry.clip.id, f"left out: {error}"))
     if silent:
         what = f"{silent:,} clips have no sound and are in no list; silence can be asked for"
         problems.append(Problem("sound", what))
+    return heard
 
 
 def _for_training(clip: Clip) -> Clip:
