@@ -161,6 +161,31 @@ def test_metadata_jsonl(tmp_path):
     assert a.extra == {"age": "31"}
 
 
+def test_any_folder_above_a_clip_may_name_its_split(tmp_path):
+    names = ("data/train/a.mp4", "data/test/sad/b.mp4", "validation/c.mp4", "clips/d.mp4", "clips/test.mp4")
+    for name in names:
+        put_video(tmp_path / name)
+    put_jsonl(tmp_path / "metadata.jsonl", [{"file_name": name, "label": "sad"} for name in names])
+    splits = {clip.id: clip.split for clip in read_dataset(tmp_path).clips}
+    assert splits == {
+        "data/train/a": "train",
+        "data/test/sad/b": "test",
+        "validation/c": "val",
+        "clips/d": "train",
+        "clips/test": "train",
+    }
+
+
+def test_folders_that_name_two_splits_are_refused(tmp_path):
+    put_video(tmp_path / "test" / "train" / "a.mp4")
+    put_jsonl(tmp_path / "metadata.jsonl", [{"file_name": "test/train/a.mp4", "label": "sad"}])
+    with pytest.raises(DatasetError, match=r"jsonl:1: 'test/train/a.mp4' lies below 'test' and 'train'"):
+        read_dataset(tmp_path)
+    row = {"file_name": "test/train/a.mp4", "label": "sad", "split": "train"}
+    put_jsonl(tmp_path / "metadata.jsonl", [row])
+    assert read_dataset(tmp_path).clips[0].split == "train"
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_metadata_csv(tmp_path, newline, encoding):

@@ -2,6 +2,7 @@
 
 The file lies in the root or in each split's folder. Columns: `file_name` (below the metadata file) and
 `label`; optional `split`, `subject`, `licence`, `synthetic`. Any other column is kept in `Clip.extra`.
+Without `split`, a folder above the clip that is called train, val or test says it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _clip(
     return Clip(
         name,
         clean_label(row["label"]),
-        named or split or split_of(below.parts[0]) or "train",
+        named or split or _split_above(below, where) or "train",
         path,
         kind,
         row.get("subject") or name,
@@ -118,6 +119,15 @@ def _clip(
         row.get("redistributable", "true").lower() != "false",
         extra=MappingProxyType(extra_of(row)),
     )
+
+
+def _split_above(below: Path, where: str) -> Split | None:
+    """The split that the folders above a clip name, if any does. Raises DatasetError if two disagree."""
+    names = {named: part for part in below.parts[:-1] if (named := split_of(part))}
+    if len(names) > 1:
+        both = " and ".join(f"'{name}'" for name in names.values())
+        raise DatasetError(f"{where}: '{below.as_posix()}' lies below {both}; say which in a column 'split'")
+    return next(iter(names), None)
 
 
 def extra_of(row: Mapping[str, str]) -> dict[str, str]:
