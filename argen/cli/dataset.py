@@ -84,7 +84,9 @@ def export_command(
         bool, typer.Option("--train-on-val", help="Give validation back to train.")
     ] = False,
     layout: Layout = "auto",
-    fold: Fold = 1,
+    fold: Annotated[
+        int | None, typer.Option("--fold", min=1, max=10, help="Of a dataset with official folds; else 1.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the lists that a codebase of the field reads, and the media where it looks for them.
@@ -94,16 +96,17 @@ def export_command(
     from dataclasses import asdict
 
     from argen.dataset.exporting.export import export
-    from argen.dataset.exporting.gather import gather, run_fold
+    from argen.dataset.exporting.gather import gather
 
-    dataset = gather(source, _settings(layout, fold, "auto"))
+    exported = _fold_of(source, fold)
+    dataset = gather(source, _settings(layout, fold or 1, "auto"))
     root = source.resolve()
     place = to or root.with_name(f"{root.name}-{codebase}")
     done = export(
         dataset,
         place,
         codebase,
-        fold=run_fold(source) or fold,
+        fold=exported,
         prefix=prefix,
         crop=_face_crop(crop) if crop else None,
         size=crop,
@@ -143,6 +146,17 @@ def verify_command(
         print(f"{out}: {f'{len(problems):,} problems' if problems else 'sound'}")
     if problems:
         sys.exit(UNSOUND)
+
+
+def _fold_of(source: Path, wish: int | None) -> int:
+    """The fold to export: an output's own, else the one that was asked for."""
+    from argen.dataset.layouts.argen_output import run_fold
+    from argen.errors import UsageError
+
+    own = run_fold(source)
+    if own and wish and own != wish:
+        raise UsageError(f"--fold {wish}: {source} was made in fold {own}; leave --fold out")
+    return own or wish or 1
 
 
 def _settings(layout: str, fold: int, subjects: str) -> DatasetSettings:

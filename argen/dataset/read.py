@@ -10,6 +10,7 @@ from pathlib import Path
 from argen.config import DatasetSettings
 from argen.dataset import layouts
 from argen.dataset.clip import Clip, Dataset, Problem
+from argen.dataset.layouts.argen_output import run_fold
 from argen.dataset.layouts.layout import Layout
 from argen.dataset.subjects import refuse_shared_subjects, settle_subjects
 from argen.errors import DatasetError
@@ -18,13 +19,12 @@ from argen.errors import DatasetError
 def read_dataset(path: Path, settings: DatasetSettings = DatasetSettings()) -> Dataset:  # noqa: B008 (frozen)
     """The clips of a folder, sorted by id; whatever was passed over is in `problems`.
 
-    Raises DatasetError: no such folder, no clips, no training clips, one label in two spellings, or a
-    subject that is known to be in two splits.
+    Raises DatasetError: no such folder, no such fold, no clips, no training clips, one label in two
+    spellings, or a subject that is known to be in two splits.
     """
     root = _folder(Path(path))
     layout = layouts.recognise(root) if settings.layout == "auto" else layouts.by_name(settings.layout)
-    if settings.fold > layout.folds > 1:
-        raise DatasetError(f"dataset.fold: {layout.title} has folds 1 to {layout.folds}, not {settings.fold}")
+    _refuse_fold(root, layout, settings.fold)
     found = settle_subjects(layout.read(root, settings.fold), settings.subjects)
     clips = sorted((_licensed(clip, layout, settings) for clip in found.clips), key=lambda clip: clip.id)
     _check(root, clips, found.problems)
@@ -48,6 +48,17 @@ def _folder(path: Path) -> Path:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be listed: {error.strerror}") from error
     return root.resolve()
+
+
+def _refuse_fold(root: Path, layout: Layout, fold: int) -> None:
+    if layout.name == "argen":
+        own = run_fold(root) or 1
+        if fold not in {1, own}:
+            raise DatasetError(f"dataset.fold: {root} was made in fold {own}, not {fold}; leave the fold out")
+    elif fold > layout.folds == 1:
+        raise DatasetError(f"dataset.fold: {layout.title} has one split, no fold {fold}; leave the fold out")
+    elif fold > layout.folds:
+        raise DatasetError(f"dataset.fold: {layout.title} has folds 1 to {layout.folds}, not {fold}")
 
 
 def _licensed(clip: Clip, layout: Layout, settings: DatasetSettings) -> Clip:

@@ -57,6 +57,17 @@ def test_export_goes_beside_its_source_and_says_what_it_wrote(tmp_path, run):
         run("export", root, "--format", "mae_dfer")
 
 
+def test_an_output_is_exported_in_its_own_fold_or_not_at_all(tmp_path, run):
+    root = released.argen_output(tmp_path / "out")
+    put_text(root / "run.json", '{"recipe": {"dataset": {"fold": 2}}}')
+    for fold in (1, 3):
+        with pytest.raises(UsageError, match=f"--fold {fold}: .* was made in fold 2; leave --fold out"):
+            run("export", root, "--format", "dfer-clip", "--fold", fold)
+    for wish in ((), ("--fold", 2), ("--layout", "folder")):
+        run("export", root, "--format", "dfer-clip", *wish)
+    assert (tmp_path / "out-dfer-clip" / "annotation" / "out_set_2_train.txt").is_file()
+
+
 def test_verify_tells_by_its_exit_code(tmp_path, run):
     put_text(tmp_path / "out" / "run.json", "{}")
     put_video(tmp_path / "out" / "train" / "sad" / "syn_1.mp4")

@@ -599,6 +599,11 @@ BAD = {
     "a folder of something else": (occupied, "out", {}, UsageError, r"is not empty and no export of ARGen"),
     "another format before": (exported_before, "out", {}, UsageError, r"was exported with another format"),
     "a place that cannot be": (plain, "src/happy/a.mp4/x", {}, UsageError, r"lies inside"),
+    **{
+        f"a prefix for {name}": (plain, "out", {"codebase": name, "prefix": "/data"}, UsageError, "no prefix")
+        for name in ("s2d", "s4d", "videofolder", "webdataset")
+    },
+    "silence for frames alone": (plain, "out", {"silence": True}, UsageError, "--silence: dfer-clip has no"),
     "not writable": (plain, "/proc/nothing/out", {}, EnvironmentFault, r"cannot be written"),
 }
 

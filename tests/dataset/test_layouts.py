@@ -325,6 +325,13 @@ REFUSED = {
         {},
         r"fold 1 is missing; folds here: 2, 3, 4, 5",
     ),
+    "CAER, fold 2": (released.caer, lambda root: None, {"fold": 2}, r"CAER has one split, no fold 2; leave"),
+    "an output, fold 3": (
+        released.argen_output,
+        lambda root: put_text(root / "run.json", '{"recipe": {"dataset": {"fold": 2}}}'),
+        {"fold": 3},
+        r"was made in fold 2, not 3; leave the fold out",
+    ),
     "DFEW, fold 6": (released.dfew, lambda root: None, {"fold": 6}, r"DFEW has folds 1 to 5, not 6"),
     "DFEW, clips missing": (released.dfew, lambda root: remove(root, "Clip"), {}, r"no Clip folder beside"),
     "DFEW, no form unpacked": (

@@ -53,4 +53,5 @@ class Format:
     write: Callable[[Target, Lists], None]
     names: Callable[[Sequence[Clip]], dict[str, str]] = exported_names
     suffix: Callable[[Target], str] = lambda target: ".jpg"  # of extracted frames
+    prefixed: bool = True  # lists can hold a prefix before their paths
     absolute: bool = True  # lists hold whole paths; else paths below a root that the codebase is given

@@ -76,6 +76,7 @@ def export(
     EnvironmentFault.
     """
     form = format_named(codebase)
+    _refuse_idle(form, prefix, silence)
     refuse_leaks(dataset.clips)
     prefix = prefix if prefix is not None else str(out.resolve()) if form.absolute else ""
     if codebase in SPACED and any(c.isspace() for c in prefix):
@@ -110,6 +111,14 @@ def format_named(name: str) -> Format:
     if name not in known:
         raise UsageError(f"--format: no '{name}'{did_you_mean(name, known)}")
     return known[name]
+
+
+def _refuse_idle(form: Format, prefix: str | None, silence: bool) -> None:
+    """An option that a format has no use for was meant for something that would not happen."""
+    if prefix and not form.prefixed:
+        raise UsageError(f"--prefix: lists of {form.name} hold no prefix; leave it out")
+    if silence and form.name != "claip-emo":
+        raise UsageError(f"--silence: {form.name} has no sound, only claip-emo; leave it out")
 
 
 def _begin(out: Path, dataset: Dataset, settings: Mapping[str, Any]) -> None:

@@ -66,12 +66,3 @@ def _with_source(dataset: Dataset) -> Dataset:
 def _is_of(clip: Clip, source: Collection[str]) -> bool:
     """Whether an output's clip was in its source already, synthetic there too: then no job here made it."""
     return clip.id in source or (not clip.extra.get("id", "?") and clip.extra.get("source") in source)
-
-
-def run_fold(path: Path) -> int | None:
-    """The fold that an output of ARGen was made in; None for any other folder."""
-    try:
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        return int(run["recipe"]["dataset"]["fold"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

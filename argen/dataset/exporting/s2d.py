@@ -74,5 +74,23 @@ def suffix(target: Target) -> str:
     return ".png" if target.layout == "mafw" else ".jpg"
 
 
-S2D = Format("s2d", "frames", partial(place, "s2d"), partial(write, "s2d"), names, suffix, absolute=False)
-S4D = Format("s4d", "frames", partial(place, "s4d"), partial(write, "s4d"), names, suffix, absolute=False)
+S2D = Format(
+    "s2d",
+    "frames",
+    partial(place, "s2d"),
+    partial(write, "s2d"),
+    names,
+    suffix,
+    prefixed=False,
+    absolute=False,
+)
+S4D = Format(
+    "s4d",
+    "frames",
+    partial(place, "s4d"),
+    partial(write, "s4d"),
+    names,
+    suffix,
+    prefixed=False,
+    absolute=False,
+)

@@ -41,4 +41,4 @@ def _row(entry: Entry, split: str) -> str:
     return json.dumps(row, ensure_ascii=False)
 
 
-FORMAT = Format("videofolder", "videos", place, write, absolute=False)
+FORMAT = Format("videofolder", "videos", place, write, prefixed=False, absolute=False)

@@ -71,4 +71,4 @@ def _add(tar: tarfile.TarFile, out: Path, entry: Entry) -> None:
         tar.addfile(info, io.BytesIO(data))
 
 
-FORMAT = Format("webdataset", "videos", place, write, absolute=False)
+FORMAT = Format("webdataset", "videos", place, write, prefixed=False, absolute=False)

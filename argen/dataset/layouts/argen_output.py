@@ -7,6 +7,7 @@ what may be done with them. Where nothing says that a clip may be handed on, it 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,15 @@ def read(root: Path, fold: int = 1) -> Found:
     if any(row.get("subject") for row in described):
         found.subjects_from = "column"
     return found
+
+
+def run_fold(path: Path) -> int | None:
+    """The fold that an output of ARGen was made in; None for any other folder."""
+    try:
+        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return int(run["recipe"]["dataset"]["fold"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _real_rows(root: Path) -> dict[str, Mapping[str, str]]:
