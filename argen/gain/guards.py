@@ -76,8 +76,11 @@ def check_adapter(adapter: Path | None, test: Sequence[Clip]) -> str:
     data = tuning_of(adapter).get("data")
     if data is None:
         return "the adapter does not say what it was tuned on" if adapter else ""
-    try:
-        people = {clip.subject for clip in read_dataset(Path(data), DatasetSettings()).train}
+    try:  # as tuning read it: another fold, or another way to name people, is another training split
+        asked = DatasetSettings(**adapter_recipe(adapter).get("dataset", {}))
+        people = {clip.subject for clip in read_dataset(Path(data), asked).train}
+    except ValueError:  # pydantic's: of a version with other settings
+        return "the adapter's dataset settings are of another version, so its people could not be compared"
     except ArgenError:
         return "the adapter's training folder is not here, so its people could not be compared"
     shared = sorted(people & {clip.subject for clip in test})

@@ -97,3 +97,16 @@ def test_an_adapter_that_met_test_people_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="tuned on 1 people of the test split"):
         check_adapter(adapter, [clip("t", split="test", subject=people[0])])
     assert check_adapter(None, []) == ""
+
+
+def test_an_adapters_people_are_read_as_tuning_read_them(tmp_path):
+    painted_dataset(tmp_path / "data")
+    adapter = tmp_path / "tuned" / "adapter.safetensors"
+    adapter.parent.mkdir()
+    adapter.touch()
+    recipe = {"tune": {"data": str(tmp_path / "data")}, "dataset": {"subjects": r"train-(?P<subject>[a-z]+)"}}
+    (adapter.parent / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(DatasetError, match="tuned on 1 people of the test split"):
+        check_adapter(adapter, [clip("t", split="test", subject="happy")])
+    (adapter.parent / "recipe.json").write_text(json.dumps(recipe | {"dataset": {"old": 1}}))
+    assert "another version" in check_adapter(adapter, [clip("t", split="test", subject="happy")])
