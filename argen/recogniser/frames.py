@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,14 @@ class FrameCache:
         Read-only. Keyed by the file's bytes, so that a renamed clip is found and a changed one is not.
         Raises UnreadableClip.
         """
-        path = self.folder / f"{fingerprint(clip)[:32]}-{size}-{most}.npy"
+        return self.at(self.path_of(clip, size, most), clip, size, most)
+
+    def path_of(self, clip: Clip, size: int, most: int = MOST) -> Path:
+        """Where a clip's frames are, or would be. Reads the whole clip. Raises UnreadableClip."""
+        return self.folder / f"{fingerprint(clip)[:32]}-{size}-{most}.npy"
+
+    def at(self, path: Path, clip: Clip, size: int, most: int = MOST) -> UInt8[ndarray, "T size size 3"]:
+        """The same for whoever has `path_of` the clip already. Raises UnreadableClip."""
         found = _open(path)
         if found is None:
             _write(path, read_frames(clip, most, size))
@@ -68,13 +76,38 @@ class FrameCache:
         return total
 
 
+class CachedFrames(Sequence[UInt8[ndarray, "T size size 3"]]):
+    """Frames of many clips: decoded at once, so that an unreadable one is told first; opened at every look.
+
+    A memory map that is kept holds a file descriptor, of which a process usually has 1,024.
+    """
+
+    def __init__(self, cache: FrameCache, clips: Sequence[Clip], size: int) -> None:
+        self._cache, self._clips, self._size = cache, clips, size
+        self._paths = [cache.path_of(clip, size) for clip in clips]
+        for path, clip in zip(self._paths, clips, strict=True):
+            cache.at(path, clip, size)
+        gone = sum(not path.exists() for path in self._paths)
+        if gone:
+            logger.warning(
+                "%s: %d of %d clips do not fit into %.3g GB and are decoded at every look; raise the limit "
+                "(--cache-gb)", cache.folder, gone, len(clips), cache.limit_bytes / (1 << 30),
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204 (slices are not asked for)
+        return self._cache.at(self._paths[row], self._clips[row], self._size)
+
+
 def _open(path: Path) -> UInt8[ndarray, "T H W 3"] | None:
     try:
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError):
-        logger.warning("%s: damaged, decoded again", path)
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("%s: cannot be read (%s), decoded again", path, error)
         return None
     return frames if frames.dtype == np.uint8 and frames.ndim == 4 else None
 

@@ -22,7 +22,7 @@ from argen.errors import ArgenError, DatasetError, RecipeError, did_you_mean
 from argen.recogniser.aggregator import concept_loss
 from argen.recogniser.batches import Batch, Pool, make_batch, set_aside
 from argen.recogniser.checkpoint import own_tensors, save_trained
-from argen.recogniser.frames import FrameCache
+from argen.recogniser.frames import CachedFrames, FrameCache
 from argen.recogniser.losses import Loss, make_loss
 from argen.recogniser.model import Outputs, Recogniser
 from argen.recogniser.predict import predict_with
@@ -123,7 +123,7 @@ class Course:
         self.subjects = [clip.subject for clip in clips]
         self.cache, size = cache, self.model.tower.size
         truth = np.array([self.classes.index(clip.label) for clip in kept], np.int64)
-        self.pool = Pool(kept, [cache(clip, size) for clip in kept], truth, len(classes))
+        self.pool = Pool(kept, CachedFrames(cache, kept, size), truth, len(classes))
         self.counts = np.bincount(truth, minlength=len(classes)).tolist()
         self.optimizer = torch.optim.AdamW(_parameters(self.model, settings), betas=(0.9, 0.98))
         self.weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}

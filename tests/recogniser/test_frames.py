@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from argen.dataset.video import read_frames
 from argen.errors import UnreadableClip
 from argen.recogniser import frames as frames_module
-from argen.recogniser.frames import FrameCache, pick
+from argen.recogniser.frames import CachedFrames, FrameCache, pick
+from tests.recogniser.conftest import open_files
 
 
 def test_a_clip_is_decoded_once_and_is_what_decoding_gives(tmp_path, train_clips, monkeypatch):
@@ -68,6 +69,29 @@ def test_a_damaged_entry_is_decoded_again(tmp_path, train_clips):
     path = next(tmp_path.glob("*.npy"))
     path.write_bytes(path.read_bytes()[:50])
     assert (cache(train_clips[0], 32) == read_frames(train_clips[0], None, 32)).all()
+
+
+def test_many_clips_hold_no_file_open(tmp_path, train_clips):
+    before = open_files()
+    frames = CachedFrames(FrameCache(tmp_path), train_clips, 32)
+    assert open_files() == before
+    assert len(frames) == len(train_clips)
+    assert all(
+        (mine == read_frames(clip, None, 32)).all() for mine, clip in zip(frames, train_clips, strict=True)
+    )
+    assert open_files() < before + 5
+
+
+def test_what_went_from_the_cache_is_decoded_again_and_told(tmp_path, train_clips, caplog):
+    frames = CachedFrames(FrameCache(tmp_path, limit_bytes=0), train_clips[:3], 32)
+    assert "2 of 3 clips do not fit into 0 GB" in caplog.text
+    assert all((frames[row] == read_frames(train_clips[row], None, 32)).all() for row in range(3))
+
+
+def test_an_unreadable_clip_is_told_before_any_is_looked_at(tmp_path, train_clips):
+    bad = replace(train_clips[0], path=tmp_path / "absent")
+    with pytest.raises(UnreadableClip, match="absent"):
+        CachedFrames(FrameCache(tmp_path / "c"), [train_clips[1], bad], 32)
 
 
 def test_an_unreadable_clip_leaves_nothing_behind(tmp_path, train_clips):

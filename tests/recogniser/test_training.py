@@ -21,7 +21,7 @@ from argen.recogniser.predict import predict
 from argen.recogniser.scores import uar
 from argen.recogniser.settings import Settings
 from argen.recogniser.training import train
-from tests.recogniser.conftest import CLASSES, SMALL
+from tests.recogniser.conftest import CLASSES, SMALL, open_files
 
 truths = st.lists(st.integers(0, 3), min_size=4, max_size=40).map(lambda x: np.array([*x, 0, 1, 2, 3]))
 
@@ -122,6 +122,15 @@ def test_clips_that_cannot_teach_the_classes_are_refused(tmp_path, train_clips, 
     with pytest.raises(DatasetError, match="two or more different"):
         go(train_clips, ("happy", "happy"))
     assert not (tmp_path / "run.json").exists()
+
+
+def test_a_course_holds_no_file_open_for_each_clip(tmp_path, train_clips, cache):
+    training.Course(SMALL, train_clips, CLASSES, tmp_path / "a", cache)  # loads what is loaded once
+    before = open_files()
+    course = training.Course(SMALL, train_clips, CLASSES, tmp_path / "b", cache)
+    course.advance()
+    assert open_files() < before + 5
+    assert len(course.pool.frames) > 10
 
 
 def test_a_run_that_diverges_says_so(tmp_path, train_clips, cache, monkeypatch):
