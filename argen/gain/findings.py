@@ -62,7 +62,7 @@ class Findings:
 
 
 def find(experiment: Experiment) -> Findings:
-    """Score every finished run. Raises UsageError: none is finished, or two had different test clips."""
+    """Score every finished run. Raises UsageError: none is finished, or two had different real clips."""
     gain, arms = experiment.gain, every_arm(experiment.gain)
     results = {name: _results(experiment, arm) for name, arm in arms.items()}
     results = {name: found for name, found in results.items() if found}
@@ -71,6 +71,7 @@ def find(experiment: Experiment) -> Findings:
     every = [result for found in results.values() for result in found.values()]
     if len({result["test_clips"] for result in every}) > 1:
         raise UsageError(f"{experiment.out}: its runs were tested on different clips; they can't be compared")
+    _check_real(experiment, arms, results)
     classes = every[0]["classes"]
     runs = {name: _read(experiment, arms[name], found, classes) for name, found in results.items()}
     first = next(iter(next(iter(runs.values())).values()))
@@ -110,6 +111,24 @@ def as_json(found: Findings) -> dict[str, Any]:
         "sweep": [{"share": share, "arm": name} for share, name in found.sweep],
         "not_run": dict(found.not_run),
     }
+
+
+def _check_real(
+    experiment: Experiment, arms: Mapping[str, Arm], results: Mapping[str, Mapping[int, Mapping[str, Any]]]
+) -> None:
+    """Refuse runs that trained on all real clips and nothing else, and did not train on the same ones."""
+    whole = [name for name in results if arms[name].real and not arms[name].adds]
+    seen = {
+        result["training_clips"]: f"{name}, seed {seed}"
+        for name in whole
+        for seed, result in results[name].items()
+    }
+    if len(seen) > 1:
+        one, other, *_ = seen.values()
+        raise UsageError(
+            f"{experiment.out}: {one} and {other} were trained on different real clips; they can't be "
+            "compared; delete the arms of the older and run them again"
+        )
 
 
 def _results(experiment: Experiment, arm: Arm) -> dict[int, dict[str, Any]]:

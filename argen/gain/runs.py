@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from argen.dataset.clip import Clip, Dataset
 from argen.gain.arms import Arm, every_arm
@@ -24,6 +24,12 @@ from argen.recogniser.predict import Predictions, predict
 from argen.recogniser.training import train
 
 log = logging.getLogger(__name__)
+SET_FOR_POOLS: Final = {
+    "generate": ("adapter",),
+    "plan": ("classes", "strategy", "count", "budget"),
+    "output": ("dropped", "real"),
+}
+"""Settings that every pool has the same of, whatever the recipe says, or that change no clip."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,12 @@ def do_run(experiment: Experiment, run: Run) -> None:
 
 def describe(experiment: Experiment, run: Run) -> dict[str, Any]:
     """All that decides a run: a finished one is taken for this one only if it was begun with the same."""
-    gain, arm = experiment.gain, run.arm
+    gain, arm, deciding = experiment.gain, run.arm, experiment.recipe.deciding()
     described = {"world": gain.world.model_dump(mode="json"), "seed": run.seed, **arm.described()}
+    described |= {"dataset": deciding["dataset"]}
     if arm.adds and arm.pool in gain.pools:
         pool = gain.pools[arm.pool]
-        sections = experiment.recipe.model_dump(mode="json", include={"face", "affect", "generate", "gate"})
-        for speed in ("batch", "device", "offload", "adapter"):
-            sections["generate"].pop(speed)
-        described |= {"made": {**sections, "pool": pool.settings}}
+        described |= {"made": {**_making(deciding), "pool": pool.settings}}
         described |= {"adapter": adapter_hash(gain.adapter) if pool.adapter else None}
     return described
 
@@ -119,6 +123,14 @@ def runs_of(experiment: Experiment, arms: Mapping[str, Arm], seeds: Sequence[int
 def digest(names: Sequence[str]) -> str:
     """Twelve hex digits of a set of clips."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:12]
+
+
+def _making(deciding: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe decides a pool's clips: less what `pool_recipe` sets and where real clips lie."""
+    made = {name: deciding[name] for name in ("seed", "face", "affect", "generate", "gate", "plan", "output")}
+    for section, names in SET_FOR_POOLS.items():
+        made[section] = {name: value for name, value in made[section].items() if name not in names}
+    return made
 
 
 def _draw_real(

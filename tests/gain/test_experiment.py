@@ -11,12 +11,14 @@ from filelock import FileLock
 from argen.config import load_recipe
 from argen.errors import DatasetError, UsageError
 from argen.gain.arms import arms_of, every_arm
-from argen.gain.folder import Experiment, read_json
+from argen.gain.folder import Experiment, read_json, write_json
 from argen.gain.pools import eligible, read_records
+from argen.gain.runs import do_run
+from argen.gain.settings import GainRecipe
 from argen.gain.work import Unit, units_of, work
 from argen.recogniser.predict import Predictions
 from pipelines import measure_gain
-from tests.gain.conftest import experiment
+from tests.gain.conftest import SETTINGS, experiment
 
 NAMES = ("real_only", "oversampling", "ungated", "gated", "synthetic_only", "ceiling")
 
@@ -125,6 +127,34 @@ def test_a_run_begun_otherwise_is_refused(trained, tmp_path):
         measure(world, ["ungated"], [0])
 
 
+@pytest.mark.parametrize(
+    ("arm", "change", "words"),
+    [
+        ("real_only", {"dataset": {"fold": 2}}, r"dataset\.fold: 1 -> 2"),
+        ("gated", {"seed": 1}, r"made\.seed: 0 -> 1"),
+        ("gated", {"plan": {"tries": 20, "sources": "any"}}, r"made\.plan\.sources: calm -> any"),
+        ("gated", {"output": {"quality": 30}}, r"made\.output\.quality: 18 -> 30"),
+    ],
+)
+def test_a_run_of_another_recipe_is_refused(trained, tmp_path, arm, change, words):
+    first = experiment(tmp_path)
+    measure(first, [arm], [0])
+    other = Experiment(tmp_path, load_recipe(settings={**SETTINGS, **change}, kind=GainRecipe))
+    with pytest.raises(UsageError, match=f"{arm}, seed 0: was begun with other settings .*{words}"):
+        do_run(other, other.run(arms_of(other.gain)[arm], 0))
+    free = load_recipe(settings={**SETTINGS, "output": {"real": "copy"}}, kind=GainRecipe)
+    do_run(Experiment(tmp_path, free), first.run(arms_of(first.gain)[arm], 0))  # decides no clip
+
+
+def test_seeds_that_had_other_real_clips_are_refused(trained, tmp_path):
+    this = experiment(tmp_path)
+    measure(this, ["real_only", "gated"])
+    run = this.run(arms_of(this.gain)["real_only"], 1)
+    write_json(run.result, {**read_json(run.result), "training_clips": "of another day"})
+    with pytest.raises(UsageError, match="real_only, seed 0 and real_only, seed 1 were trained on different"):
+        measure(this, report_only=True)
+
+
 def test_predictions_in_another_order_of_labels_are_refused(trained, tmp_path):
     this = experiment(tmp_path)
     measure(this, ["real_only", "gated"], [0])
@@ -229,8 +259,6 @@ def test_mistakes_are_one_line_and_nothing_is_made(tmp_path, monkeypatch, capsys
 
 def test_figures_are_one_object_a_line(trained, tmp_path, monkeypatch, capsys):
     path = tmp_path / "gain.yaml"
-    from tests.gain.conftest import SETTINGS
-
     path.write_text(json.dumps(SETTINGS))
     monkeypatch.setattr(sys, "argv", ["measure_gain", str(tmp_path / "out"), "--config", str(path), "--json"])
     assert measure_gain.main() == 0
