@@ -184,6 +184,7 @@ def _evidence(gain: GainSettings, runs: Mapping[str, Seeds], draws: Resamples) -
     needed = [rule.baseline, *([] if no_ceiling else [rule.ceiling]), *rule.rivals]
     missing = [other for other in needed if not (mine and other in runs and common(mine, runs[other]))]
     both = bool(mine and base and common(mine, base))
+    alone = {rival: runs[rival] for rival in rule.rivals if rival in runs and not arms[rival].adds}
     return Evidence(
         name,
         len(common(*(found for found in (mine, base, top, *rivals.values()) if found))),
@@ -195,7 +196,22 @@ def _evidence(gain: GainSettings, runs: Mapping[str, Seeds], draws: Resamples) -
         {rival: difference(draws, mine, other) for rival, other in rivals.items()} if mine else {},
         difference(draws, base, mine, "war") if mine and base and both else None,
         no_ceiling,
+        *_alone(draws, alone, base, top),
     )
+
+
+def _alone(
+    draws: Resamples, rivals: Mapping[str, Seeds], base: Seeds | None, top: Seeds | None
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """What rivals that add no clips gain, and what share of the distance they close."""
+    if not base:
+        return {}, {}
+    gains = {name: difference(draws, one, base) for name, one in rivals.items() if common(one, base)}
+    if not top:
+        return gains, {}
+    return gains, {
+        name: closed(draws, rivals[name], base, top) for name in gains if common(rivals[name], base, top)
+    }
 
 
 def _not_run(gain: GainSettings, runs: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from argen.gain.statistics import Estimate
@@ -41,6 +41,8 @@ class Evidence:
     over: Mapping[str, Estimate]  # rival -> candidate minus rival, UAR
     war_cost: Estimate | None  # baseline minus candidate, WAR
     no_ceiling: bool = False  # none can exist
+    alone: Mapping[str, Estimate] = field(default_factory=dict)  # rival without clips -> minus baseline, UAR
+    closed_alone: Mapping[str, Estimate] = field(default_factory=dict)  # the same -> share of the distance
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ def judge(seen: Evidence) -> Verdict:
     else:
         said.append(f"The ceiling is {_points(seen.room)} above real-only in UAR.")
         if not seen.room.low > 0:
-            return Verdict("undecided", provisional, (*said, "Not even real clips are shown to help here."))
-    said.append(f"'{seen.candidate}' changes UAR by {_points(seen.gain)}.")
+            said += [*_without_clips(seen), "Not even real clips are shown to help here."]
+            return Verdict("undecided", provisional, tuple(said))
+    said += [f"'{seen.candidate}' changes UAR by {_points(seen.gain)}.", *_without_clips(seen)]
     if seen.gain.high < 0:
-        return Verdict("harmful", provisional, (*said, "Its clips make the recogniser worse."))
+        return Verdict(
+            "harmful", provisional, (*said, "It makes the recogniser worse than real clips alone.")
+        )
     if not seen.gain.low > 0:
         return Verdict("no", provisional, (*said, "No gain was shown."))
     faults = [*_shortfalls(seen)]
@@ -86,7 +91,7 @@ def _shortfalls(seen: Evidence) -> list[str]:
         faults.append(f"It closes {share} of the distance to the ceiling; half is asked.")
     for rival, margin in seen.over.items():
         if not margin.low > 0:
-            faults.append(f"It is not shown to beat {rival.replace('_', ' ')} ({_points(margin)}).")
+            faults.append(f"It is not shown to beat {_spoken(rival)} ({_points(margin)}).")
     if not seen.over:
         faults.append("It was compared with nothing that needs no generator.")
     if seen.missing:
@@ -99,7 +104,27 @@ def _shortfalls(seen: Evidence) -> list[str]:
 
 def _all_well(seen: Evidence) -> str:
     share = math.nan if seen.closed is None else seen.closed.value
-    return f"It closes {share:.0%} of the distance, beats {' and '.join(seen.over)}, and keeps WAR."
+    beaten = " and ".join(map(_spoken, seen.over))
+    return f"It closes {share:.0%} of the distance, beats {beaten}, and keeps WAR."
+
+
+def _without_clips(seen: Evidence) -> list[str]:
+    """What losses and sampling do by themselves, since the judged arm may use one beside its clips."""
+    there = seen.room is not None and seen.room.low > 0  # of a distance that is not shown, no share
+    shares = {
+        name: share for name, share in seen.closed_alone.items() if there and math.isfinite(share.value)
+    }
+    if shares:
+        each = [f"{_spoken(name)} closes {share.value:.0%}" for name, share in shares.items()]
+        return [f"Without any clips, {', '.join(each)} of the distance to the ceiling."]
+    if seen.alone:
+        each = [f"{_spoken(name)} changes UAR by {_points(gain)}" for name, gain in seen.alone.items()]
+        return [f"Without any clips, {', '.join(each)}."]
+    return []
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _how_far(seen: Evidence) -> str:

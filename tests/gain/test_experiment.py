@@ -42,6 +42,7 @@ def test_a_whole_experiment(trained, tmp_path):
     assert [point["share"] for point in tree["sweep"]] == [0, 0.5, 1]
     written = json.loads((tmp_path / "out/gain.json").read_text(), parse_constant=pytest.fail)
     assert {"gain.closed", "gain.over_oversampling", "gain.war_cost", "verdict"} <= set(written)
+    assert "Without any clips, oversampling" in written["verdict"]  # whatever else is said
     assert written["arms"]["gated"]["uar"]["low"] <= written["arms"]["gated"]["uar"]["value"]
     # every arm of a share adds as many clips of each class
     added = [result(this, name)["added"] for name in ("ungated", "gated", "ceiling")]

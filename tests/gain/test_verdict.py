@@ -32,7 +32,11 @@ def test_all_conditions_at_once_are_a_yes():
         ({"room": Estimate(0.02, -0.01, 0.05)}, "undecided", "Not even real clips"),
         ({"gain": Estimate(0.02, -0.01, 0.05)}, "no", "No gain was shown"),
         ({"gain": Estimate(0.02, 0.0, 0.05)}, "no", "No gain was shown"),
-        ({"gain": Estimate(-0.05, -0.09, -0.01)}, "harmful", "worse"),
+        (
+            {"gain": Estimate(-0.05, -0.09, -0.01)},
+            "harmful",
+            "It makes the recogniser worse than real clips alone.",
+        ),
         ({"closed": Estimate(0.49, 0.3, 0.9)}, "partly", "closes 49%"),
         ({"over": {"ldam": Estimate(0.02, -0.001, 0.05)}}, "partly", "not shown to beat ldam"),
         ({"over": {}}, "partly", "nothing that needs no generator"),
@@ -46,6 +50,28 @@ def test_one_failing_condition_takes_the_yes_away(change, word, said):
     verdict = judge(replace(GOOD, **change))
     assert verdict.word == word
     assert said in verdict.text
+
+
+def test_what_a_loss_closes_without_clips_is_always_said():
+    """The judged arm may use that loss beside its clips; its share is not the clips' alone."""
+    seen = replace(
+        GOOD,
+        alone={"logit_adjustment": Estimate(0.055, 0.03, 0.08), "ldam": Estimate(-0.01, -0.02, 0.0)},
+        closed_alone={"logit_adjustment": Estimate(0.55, 0.37, 0.75), "ldam": Estimate(-0.1, -0.2, 0.0)},
+    )
+    said = "Without any clips, logit adjustment closes 55%, ldam closes -10% of the distance to the ceiling."
+    points = "Without any clips, logit adjustment changes UAR by +5.5 points (+3.0 to +8.0), ldam changes"
+    low = Estimate(-0.05, -0.09, -0.01)
+    for change in (
+        {},
+        {"closed": Estimate(0.4, 0.3, 0.5)},
+        {"gain": low},
+        {"gain": Estimate(0.0, -1.0, 1.0)},
+    ):
+        assert said in judge(replace(seen, **change)).text
+    assert points in judge(replace(seen, room=None, no_ceiling=True, closed=None, closed_alone={})).text
+    assert points in judge(replace(seen, room=Estimate(0.02, -0.01, 0.05))).text  # no share of no distance
+    assert "Without any clips" not in judge(GOOD).text
 
 
 def test_without_a_ceiling_the_answer_is_partly_at_best():
