@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from argen.dataset.clip import Clip, Dataset
     from argen.recogniser.frames import FrameCache
     from argen.recogniser.predict import Predictions
 
+log = logging.getLogger(__name__)
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of face clips.")]
 Trained = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `train` wrote.")]
 Cache = Annotated[
@@ -49,14 +52,13 @@ def train(
     cache_gb: CacheSize = 8.0,
 ) -> None:
     """Learn the classes of SRC's training split, for a fixed number of steps."""
-    from argen.config import DatasetSettings
-    from argen.dataset.read import read_dataset
     from argen.recogniser.settings import Settings
     from argen.recogniser.training import train as run
 
     overrides = _overrides(put or [])
     chosen = Settings.read(settings, overrides) if settings else Settings.from_dict(overrides, "--set")
-    dataset = read_dataset(source, DatasetSettings(fold=fold))
+    dataset = _read(source, fold)
+    _warn_of_unknown(dataset)
     clips = dataset.sources if real_only else dataset.train
     classes = sorted({clip.label for clip in clips})
     frames = _frames(cache or out / "frames", cache_gb)
@@ -86,7 +88,9 @@ def predict(
     from argen.recogniser.predict import predict as run
 
     frames = _frames(cache, cache_gb) if cache else None
-    clips = _clips(source, split, fold)
+    dataset = _read(source, fold)
+    clips = _clips(dataset, split)
+    _warn_of_unknown(dataset)
     run(checkpoint, clips, frames, allow_synthetic=synthetic, device=device).save(table)
     print(table)
 
@@ -143,7 +147,7 @@ def explain(
     trained = load_trained(checkpoint, device)
     frames = _frames(cache or out / "frames", cache_gb)
     by_class: dict[str, list[Any]] = {}
-    for clip in _clips(source, split, fold):
+    for clip in _clips(_read(source, fold), split):
         by_class.setdefault(clip.label, []).append(clip)
     rounds = [clip for turn in range(most) for clips in by_class.values() for clip in clips[turn : turn + 1]]
     for clip in rounds[:most]:
@@ -156,17 +160,29 @@ def _frames(folder: Path, gigabytes: float) -> FrameCache:
     return FrameCache(folder, int(gigabytes * (1 << 30)))
 
 
-def _clips(source: Path, split: str, fold: int) -> list[Any]:
+def _read(source: Path, fold: int) -> Dataset:
     from argen.config import DatasetSettings
     from argen.dataset.read import read_dataset
+
+    return read_dataset(source, DatasetSettings(fold=fold))
+
+
+def _clips(dataset: Dataset, split: str) -> list[Clip]:
     from argen.errors import UsageError, did_you_mean
 
-    dataset = read_dataset(source, DatasetSettings(fold=fold))
     found = [clip for clip in dataset.clips if clip.split == split]
     if not found:
         known = {clip.split for clip in dataset.clips}
-        raise UsageError(f"{source}: no clips of the split '{split}'{did_you_mean(split, known)}")
+        raise UsageError(f"{dataset.root}: no clips of the split '{split}'{did_you_mean(split, known)}")
     return found
+
+
+def _warn_of_unknown(dataset: Dataset) -> None:
+    if dataset.subjects_from == "clip":
+        log.warning(
+            "%s: who is in which clip is unknown, so a person may be in two splits and scores too good; "
+            "a metadata column 'subject' tells", dataset.root,
+        )  # fmt: skip
 
 
 def _overrides(pairs: list[str]) -> dict[str, Any]:

@@ -49,12 +49,18 @@ class Findings:
     classes: tuple[str, ...]
     test_clips: int
     test_people: int
+    subjects_from: str  # "clip": who is in the clips is unknown, and each counts as a person
     planned_seeds: tuple[int, ...]
     arms: tuple[ArmFindings, ...]
     not_run: Mapping[str, str]
     sweep: tuple[tuple[float, str], ...]  # share -> arm's name, in order
     evidence: Evidence
     verdict: Verdict
+
+    @property
+    def people_known(self) -> bool:
+        """Whether subjects are people."""
+        return self.subjects_from != "clip"
 
     def of(self, name: str) -> ArmFindings | None:
         """An arm by name."""
@@ -75,15 +81,23 @@ def find(experiment: Experiment) -> Findings:
     classes = every[0]["classes"]
     runs = {name: _read(experiment, arms[name], found, classes) for name, found in results.items()}
     first = next(iter(next(iter(runs.values())).values()))
+    dataset = read_world(experiment)
     even = gain.world.data is None  # our worlds' test splits are; WAR is of the world as it is
-    draws = Resamples(first, counts=read_world(experiment).counts("train") if even else None)
+    draws = Resamples(first, counts=dataset.counts("train") if even else None)
     found = tuple(_arm_findings(arms[name], runs, draws, results[name], gain) for name in runs)
     evidence = _evidence(gain, runs, draws)
     sweep = tuple((arm.share if arm.adds else 0.0, arm.name) for arm in sweep_of(gain) if arm.name in runs)
-    people = len(set(first.subjects))
-    not_run = _not_run(gain, runs)
     return Findings(
-        tuple(classes), len(first.ids), people, gain.seeds, found, not_run, sweep, evidence, judge(evidence)
+        tuple(classes),
+        len(first.ids),
+        len(set(first.subjects)),
+        dataset.subjects_from,
+        gain.seeds,
+        found,
+        _not_run(gain, runs),
+        sweep,
+        evidence,
+        judge(evidence),
     )
 
 
@@ -105,7 +119,11 @@ def as_json(found: Findings) -> dict[str, Any]:
         "word": found.verdict.word,
         "provisional": found.verdict.provisional,
         "judged": found.evidence.candidate,
-        "test": {"clips": found.test_clips, "people": found.test_people, "classes": list(found.classes)},
+        "test": {
+            "clips": found.test_clips,
+            "people": found.test_people if found.people_known else None,
+            "classes": list(found.classes),
+        },
         **{figure["name"]: figure for figure in figures(found)},
         "arms": {one.arm.name: _arm_json(one) for one in found.arms},
         "sweep": [{"share": share, "arm": name} for share, name in found.sweep],

@@ -69,6 +69,21 @@ def test_the_page_stands_alone(trained, tmp_path):
         assert words in page
 
 
+def test_where_people_are_unknown_the_page_says_so_and_counts_none(trained, tmp_path):
+    unknown = experiment(tmp_path / "a")  # a folder tree names nobody
+    assert measure(unknown, ["real_only"])["test"]["people"] is None
+    page = (tmp_path / "a/report.html").read_text(encoding="utf-8")
+    assert "Who is in the clips is unknown: a person may be in training and in test." in page
+    assert "taken as independent, and seeds" in page
+    assert " people" not in page.split("The rule")[0]
+    settings = {**SETTINGS, "dataset": {"subjects": "(?P<subject>.+)"}}
+    known = Experiment(tmp_path / "b", load_recipe(settings=settings, kind=GainRecipe))
+    assert measure(known, ["real_only"])["test"]["people"] == 24
+    page = (tmp_path / "b/report.html").read_text(encoding="utf-8")
+    assert "24 real clips of 24 people who are in no training set" in page
+    assert "unknown" not in page
+
+
 def test_gated_and_ungated_take_from_one_stream(trained, tmp_path):
     this = experiment(tmp_path)
     measure(this, ["ungated", "gated"], [0])

@@ -93,7 +93,7 @@ def test_an_adapter_that_met_test_people_is_refused(tmp_path):
     assert "does not say" in check_adapter(adapter, [])
     (adapter.parent / "recipe.json").write_text(json.dumps({"tune": {"data": str(tmp_path / "data")}}))
     people = sorted(c.subject for c in read_dataset(tmp_path / "data", DatasetSettings()).train)
-    assert "none of them" in check_adapter(adapter, [clip("t", split="test")])
+    assert "is unknown" in check_adapter(adapter, [clip("t", split="test")])  # a folder tree names nobody
     with pytest.raises(DatasetError, match="tuned on 1 people of the test split"):
         check_adapter(adapter, [clip("t", split="test", subject=people[0])])
     assert check_adapter(None, []) == ""
@@ -108,5 +108,6 @@ def test_an_adapters_people_are_read_as_tuning_read_them(tmp_path):
     (adapter.parent / "recipe.json").write_text(json.dumps(recipe))
     with pytest.raises(DatasetError, match="tuned on 1 people of the test split"):
         check_adapter(adapter, [clip("t", split="test", subject="happy")])
+    assert "tuned on 3 people, none of them" in check_adapter(adapter, [clip("t", split="test")])
     (adapter.parent / "recipe.json").write_text(json.dumps(recipe | {"dataset": {"old": 1}}))
     assert "another version" in check_adapter(adapter, [clip("t", split="test", subject="happy")])

@@ -164,6 +164,18 @@ def test_the_commands_from_a_folder_to_scores(tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "why").glob("*.png"))) == 2
 
 
+def test_unknown_people_are_told_once(tmp_path, monkeypatch, capsys):
+    make_clips(tmp_path / "data", "train", 2)
+    make_clips(tmp_path / "data", "test", 1)
+    wanted = ("size", "frames", "width", "latents", "prompts", "steps", "batch", "validation", "device")
+    small = [f"--set={key}={getattr(SMALL, key)}" for key in wanted]
+    _argen(monkeypatch, "recognise", "train", tmp_path / "data", tmp_path / "run", *small)
+    assert capsys.readouterr().err.count("who is in which clip is unknown") == 1
+    folder = tmp_path / "run" / "checkpoint"
+    _argen(monkeypatch, "recognise", "predict", folder, tmp_path / "data", tmp_path / "p.csv")
+    assert capsys.readouterr().err.count("who is in which clip is unknown") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
