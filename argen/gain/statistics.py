@@ -2,6 +2,7 @@
 
 One resampling serves every figure. A draw takes test subjects with replacement and, of the seeds that the
 arms in question share, as many with replacement; every arm sees the same draw, so differences are paired.
+What the draw of seeds moves is stretched, as few seeds drawn from themselves spread too little.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy import ndarray
 
 from argen.errors import UsageError
 from argen.recogniser.predict import Predictions
-from argen.recogniser.scores import aligned
+from argen.recogniser.scores import aligned, stretch
 
 DRAWS: Final = 4000
 Metric = Literal["uar", "war"]
@@ -69,12 +70,13 @@ class Resamples:
         return np.stack([self._one(run, metric) for run in runs])
 
     def averaged(self, curves: Float64[ndarray, "S D"]) -> Float64[ndarray, "D"]:
-        """Mean over seeds; in every column but the first, over seeds drawn with replacement."""
+        """Mean over seeds; in every column but the first, over drawn seeds, stretched."""
         seeds, draws = curves.shape
         rng = np.random.default_rng(self._rng_seed)  # the same choice of seeds for every arm
         picks = rng.integers(seeds, size=(seeds, draws))
         picks[:, 0] = np.arange(seeds)
-        return np.asarray(np.take_along_axis(curves, picks, axis=0).mean(axis=0), np.float64)
+        middle, drawn = curves.mean(axis=0), np.take_along_axis(curves, picks, axis=0).mean(axis=0)
+        return np.asarray(middle + (drawn - middle) * stretch(seeds), np.float64)
 
     def _one(self, run: Predictions, metric: Metric) -> Float64[ndarray, "D"]:
         same = aligned(self.first, run)
@@ -94,8 +96,8 @@ def common(*arms: Seeds) -> list[int]:
 
 
 def score(draws: Resamples, arm: Seeds, metric: Metric = "uar") -> Estimate:
-    """An arm's average over its seeds."""
-    return _estimate(_average(draws, arm, sorted(arm), metric))
+    """An arm's average over its seeds; a stretched draw is not let out of 0..1."""
+    return _estimate(np.clip(_average(draws, arm, sorted(arm), metric), 0, 1))
 
 
 def difference(draws: Resamples, arm: Seeds, other: Seeds, metric: Metric = "uar") -> Estimate:

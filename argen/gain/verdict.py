@@ -11,6 +11,7 @@ from argen.gain.statistics import Estimate
 
 HALF: Final = 0.5
 WAR_POINT: Final = 0.01
+FEWEST_SEEDS: Final = 3
 
 RULE: Final = (
     "The arm that is judged is named in the recipe before any run: the first candidate that could be run.",
@@ -23,7 +24,8 @@ RULE: Final = (
     "is closed; (b) the arm is above oversampling, logit adjustment and LDAM-DRW, each by an interval that "
     "excludes zero; (c) it costs at most one point of WAR.",
     "Yes, if all of them hold. All must hold at once, so none is corrected for the number of tests.",
-    "Provisional, before any of these words, while seeds or arms of the recipe are missing.",
+    "Provisional, before any of these words, while seeds or arms of the recipe are missing, and where there "
+    "are fewer than three seeds: they say little of training luck.",
 )
 
 
@@ -47,7 +49,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One word, the sentences that led to it, and whether everything that was planned is in it."""
+    """One word, the sentences that led to it, and whether that may change with what is still missing."""
 
     word: str  # yes, partly, no, harmful, undecided
     provisional: bool
@@ -62,8 +64,10 @@ class Verdict:
 
 def judge(seen: Evidence) -> Verdict:
     """Apply the rule, in its order."""
-    provisional = bool(seen.missing) or seen.seeds < seen.planned_seeds
-    said = [_how_far(seen)] if provisional else []
+    unfinished = bool(seen.missing) or seen.seeds < seen.planned_seeds
+    provisional = unfinished or seen.seeds < FEWEST_SEEDS
+    said = [_how_far(seen)] if unfinished else []
+    said += ["Fewer than three seeds say little of training luck."] if seen.seeds < FEWEST_SEEDS else []
     if seen.gain is None or (seen.room is None and not seen.no_ceiling):
         return Verdict("undecided", True, (*said, "Baseline, ceiling or the judged arm has not been run."))
     if seen.room is None:

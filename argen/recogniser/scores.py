@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -94,7 +95,8 @@ def paired_bootstrap(
     """`metric(a) - metric(b)` and its 95 % percentile interval over resampled subjects.
 
     Both hold the same clips in any order. With several runs (seeds) a side, as many on both, the difference
-    is the mean over pairs, and runs are resampled too: the interval covers people and training luck.
+    is the mean over pairs, and runs are resampled too: the interval covers people and training luck, the
+    latter's share stretched (`stretch`).
     `cluster` names each clip's group, in the order of the first run of `a`; default: its subjects.
     Raises UsageError where the runs are not of the same clips and classes.
     """
@@ -107,19 +109,23 @@ def paired_bootstrap(
     groups = _rows_of(first.subjects if cluster is None else cluster, len(truth))
     count = len(first.classes)
 
-    def difference(rows: Int[ndarray, "R"], runs: Sequence[int]) -> float:
+    def differences(rows: Int[ndarray, "R"]) -> Float[ndarray, "S"]:
         here = truth[rows]
-        pairs = [said[run] for run in runs]
-        return float(np.mean([metric(here, x[rows], count) - metric(here, y[rows], count) for x, y in pairs]))
+        return np.array([metric(here, x[rows], count) - metric(here, y[rows], count) for x, y in said])
 
     rng = np.random.default_rng(seed)
-    every = np.arange(len(truth))
     resampled = []
     for _ in range(draws):
         rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-        resampled.append(difference(rows, rng.integers(len(said), size=len(said)).tolist()))
+        each, runs = differences(rows), rng.integers(len(said), size=len(said))
+        resampled.append(each.mean() + stretch(len(said)) * (each[runs].mean() - each.mean()))
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return difference(every, range(len(said))), float(low), float(high)
+    return float(differences(np.arange(len(truth))).mean()), float(low), float(high)
+
+
+def stretch(runs: int) -> float:
+    """What makes a mean of S runs drawn from S spread as a mean of S other runs would: √(S / (S - 1))."""
+    return math.sqrt(runs / (runs - 1)) if runs > 1 else 1.0
 
 
 def mcnemar(a: Predictions, b: Predictions) -> tuple[int, int, float]:

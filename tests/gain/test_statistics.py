@@ -1,5 +1,7 @@
 """Intervals: against the recogniser's own bootstrap, and by what must hold of any."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +68,34 @@ def test_seeds_count_more_uncertainty_than_people_alone():
     one = {0: run(0.6, 0)}
     draws = Resamples(one[0])
     assert score(draws, wild).high - score(draws, wild).low > score(draws, one).high - score(draws, one).low
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_luck_of_few_seeds_is_not_understated(seeds):
+    """Over many experiments the drawn means spread as the means of as many new seeds would."""
+    rng = np.random.default_rng(seeds)
+    draws = Resamples(run(0.5, 0), draws=1)
+    drawn = []
+    for turn in range(3000):
+        draws._rng_seed = turn
+        luck = rng.normal(size=(seeds, 1))
+        value, moved = draws.averaged(np.repeat(luck, 2, axis=1))
+        assert value == pytest.approx(luck.mean())
+        drawn.append(moved - value)
+    assert np.var(drawn) == pytest.approx(1 / seeds, rel=0.15)
+
+
+def test_the_recognisers_own_bootstrap_is_stretched_alike():
+    """With every clip of one person only the seeds vary: two that differ by d spread from -d/√2 to d/√2."""
+    alone = [replace(run(skill, 1), subjects=("p",) * 90) for skill in (0.4, 0.9)]
+    same = [replace(run(0.5, 1), subjects=("p",) * 90)] * 2
+    each = [uar(one.truth, one.said, 3) for one in alone]
+    value, low, high = paired_bootstrap(alone, same, uar, draws=400)
+    half = (each[1] - each[0]) / 2 * np.sqrt(2)
+    assert (value - low, high - value) == pytest.approx((half, half))
+    assert paired_bootstrap(alone[0], same[0], uar, draws=100)[1:] == pytest.approx(
+        (each[0] - 0.5,) * 2, abs=0.2
+    )
 
 
 def test_only_common_seeds_are_compared():

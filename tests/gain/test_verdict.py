@@ -93,14 +93,21 @@ def test_a_gain_that_fails_in_everything_says_everything():
     assert all(word in text for word in ("10%", "oversampling", "logit adjustment", "WAR"))
 
 
-@pytest.mark.parametrize("change", [{"seeds": 3}, {"missing": ("ldam",)}])
+@pytest.mark.parametrize("change", [{"seeds": 3}, {"missing": ("ldam",)}, {"seeds": 2, "planned_seeds": 2}])
 def test_what_is_missing_makes_any_word_provisional(change):
     verdict = judge(replace(GOOD, **change))
     assert verdict.provisional
     assert verdict.text.startswith("Provisional")
 
 
+def test_fewer_than_three_seeds_are_never_the_last_word():
+    two, three = (judge(replace(GOOD, seeds=n, planned_seeds=n)) for n in (2, 3))
+    assert two.text.startswith("Provisional yes. Fewer than three seeds say little of training luck. The")
+    assert (three.provisional, three.text[:9]) == (False, "Yes. The ")
+
+
 def test_the_rule_is_told_whole():
     assert len(RULE) == 7
+    assert "fewer than three seeds" in RULE[-1]
     for word in ("Undecided", "Harmful", "No,", "Partly", "Yes", "Provisional"):
         assert any(line.startswith(word) for line in RULE)
