@@ -16,7 +16,7 @@ from argen.gain.runs import read_run
 from argen.gain.settings import GainSettings
 from argen.gain.statistics import Estimate, Resamples, Seeds, closed, common, difference, mean_recalls, score
 from argen.gain.verdict import HALF, WAR_POINT, Evidence, Verdict, judge
-from argen.gain.worlds import read_world
+from argen.gain.worlds import read_world, real_counts
 from argen.recogniser.scores import Recall, expected_calibration_error, mcnemar, wilson
 
 BARS: Final = {"closed": f">= {HALF}", "over": "> 0", "war_cost": f"<= {WAR_POINT}"}
@@ -83,7 +83,7 @@ def find(experiment: Experiment) -> Findings:
     first = next(iter(next(iter(runs.values())).values()))
     dataset = read_world(experiment)
     even = gain.world.data is None  # our worlds' test splits are; WAR is of the world as it is
-    draws = Resamples(first, counts=dataset.counts("train") if even else None)
+    draws = Resamples(first, counts=real_counts(dataset) if even else None)
     found = tuple(_arm_findings(arms[name], runs, draws, results[name], gain) for name in runs)
     evidence = _evidence(gain, runs, draws)
     sweep = tuple((arm.share if arm.adds else 0.0, arm.name) for arm in sweep_of(gain) if arm.name in runs)

@@ -32,7 +32,7 @@ def pool_recipe(experiment: Experiment, name: str, arms: Iterable[Arm], dataset:
     """What makes a pool: the experiment's recipe, what the pool changes, as many clips as its arms take."""
     pool = experiment.gain.pools[name]
     takers = [arm for arm in arms if arm.pool == name]
-    have, wanted = dataset.counts("train"), most_wanted(dataset, takers)
+    have, wanted = dataset.counts("train"), most_wanted(dataset, takers)  # totals count as make_plan does
     tree = experiment.recipe.model_dump(mode="json", exclude={"gain"})
     tree["plan"] |= {"classes": [], "count": None, "budget": None}
     tree["plan"]["strategy"] = {label: have[label] + count for label, count in wanted.items() if count}

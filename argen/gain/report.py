@@ -22,7 +22,7 @@ from argen.gain.guards import check_adapter
 from argen.gain.pools import is_made, read_records
 from argen.gain.settings import REAL, GainSettings
 from argen.gain.verdict import RULE
-from argen.gain.worlds import read_world
+from argen.gain.worlds import read_world, real_counts
 from argen.manifest import Record
 from argen.run import write_atomically
 
@@ -66,9 +66,9 @@ def write_gain_report(experiment: Experiment, found: Findings) -> Path:
         swept=swept_title(gain),
         rule=RULE,
         gain=gain,
-        have=dataset.counts("train"),
+        have=real_counts(dataset),
         tests=dataset.counts("test"),
-        people={split: _people(dataset.clips, split) for split in ("train", "test")},
+        people={split: _people((*dataset.sources, *test), split) for split in ("train", "test")},
         pools=[_facts(folder) for folder in sorted((experiment.out / "pools").glob("*")) if is_made(folder)],
         adapter=check_adapter(gain.adapter, test),
         settings=found.arms[0].arm.settings,

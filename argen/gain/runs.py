@@ -18,7 +18,7 @@ from argen.gain.guards import check_adapter, check_independent, check_order, che
 from argen.gain.labels import judged
 from argen.gain.pools import adapter_hash, chosen, draw, pool_folder, pool_recipe
 from argen.gain.settings import REAL
-from argen.gain.worlds import most_wanted, read_extra, read_world
+from argen.gain.worlds import most_wanted, read_extra, read_world, real_counts
 from argen.recogniser.frames import FrameCache
 from argen.recogniser.predict import Predictions, predict
 from argen.recogniser.training import train
@@ -47,7 +47,7 @@ def do_run(experiment: Experiment, run: Run) -> None:
     if run.done:
         return
     dataset = read_world(experiment)
-    classes, added = sorted(dataset.counts("train")), add(experiment, run, dataset)
+    classes, added = list(real_counts(dataset)), add(experiment, run, dataset)
     test = [clip for clip in dataset.clips if clip.split == "test"]
     clips = [*(dataset.sources if run.arm.real else ()), *added.clips]
     check_training(clips, test, classes, run.arm.name)
@@ -92,7 +92,7 @@ def describe(experiment: Experiment, run: Run) -> dict[str, Any]:
 def add(experiment: Experiment, run: Run, dataset: Dataset) -> Added:
     """The clips that an arm adds. Every arm of a share adds as many of each class."""
     arm, gain = run.arm, experiment.gain
-    wanted = arm.wanted(dataset.counts("train"))
+    wanted = arm.wanted(real_counts(dataset))
     if not arm.adds or arm.pool is None:
         return Added((), {}, {})
     if arm.pool == REAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,18 @@ def extra_wanted(dataset: Dataset, arms: Iterable[Arm]) -> dict[str, int]:
     return most_wanted(dataset, [arm for arm in arms if arm.pool == REAL])
 
 
+def real_counts(dataset: Dataset) -> dict[str, int]:
+    """Real training clips per class: what arms train on, and so what their shares are of.
+
+    A folder that ARGen has expanded before holds synthetic ones beside them.
+    """
+    counts = Counter(clip.label for clip in dataset.sources)
+    return {label: counts[label] for label in sorted(counts)}
+
+
 def most_wanted(dataset: Dataset, arms: Iterable[Arm]) -> dict[str, int]:
     """The most that any of some arms adds, per class."""
-    have = dataset.counts("train")
+    have = real_counts(dataset)
     asked = [arm.wanted(have) for arm in arms]
     return {label: max((wanted[label] for wanted in asked), default=0) for label in have}
 
@@ -82,11 +92,11 @@ def check_test(dataset: Dataset) -> None:
             f"{dataset.root}: the test split holds {len(synthetic):,} synthetic clips ({synthetic[0]}, ...); "
             "a gain is measured on real clips only; take them out"
         )
-    known = dataset.counts("train")
+    known = real_counts(dataset)
     strangers = sorted({clip.label for clip in test} - set(known))
     if strangers:
         raise DatasetError(
-            f"{dataset.root}: '{strangers[0]}' is in the test split and missing from training; "
+            f"{dataset.root}: '{strangers[0]}' is in the test split and missing from training's real clips; "
             "take the class out, or give it training clips"
         )
 

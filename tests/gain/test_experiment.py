@@ -16,9 +16,11 @@ from argen.gain.pools import eligible, read_records
 from argen.gain.runs import do_run
 from argen.gain.settings import GainRecipe
 from argen.gain.work import Unit, units_of, work
+from argen.gain.worlds import read_world
 from argen.recogniser.predict import Predictions
 from pipelines import measure_gain
-from tests.gain.conftest import SETTINGS, experiment
+from tests import fakes
+from tests.gain.conftest import COUNTS, SETTINGS, experiment
 
 NAMES = ("real_only", "oversampling", "ungated", "gated", "synthetic_only", "ceiling")
 
@@ -189,6 +191,23 @@ def test_a_folder_of_ones_own_has_no_ceiling(trained, tmp_path):
     assert (tree["word"], tree["provisional"]) == ("partly", False)
     assert "There is no ceiling" in tree["verdict"]
     assert not (tmp_path / "b/world").exists()
+
+
+def test_in_an_output_of_argen_only_real_clips_are_counted(trained, tmp_path):
+    root = fakes.painted_dataset(tmp_path / "expanded", COUNTS, held_out=2)
+    (root / "run.json").write_text("{}")
+    (root / "manifest").mkdir()
+    for number in range(8):  # disgust has one real clip
+        shutil.copy(root / "train/disgust/train-disgust-0.png", root / f"train/disgust/syn_{number}.png")
+    this = experiment(tmp_path / "out", world={"data": str(root)})
+    assert sum(clip.synthetic for clip in read_world(this).train) == 8
+    measure(this, ["real_only", "gated"], [0])
+    assert result(this, "real_only")["trained_on"] == COUNTS
+    assert result(this, "gated")["added"] == {"disgust": 4, "happy": 2}
+    assert result(this, "gated")["short"] == {}
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert 'disgust<br><span class="soft">1 real</span>' in page
+    assert "Training: 15 clips" in page
 
 
 def test_nothing_finished_is_no_report(tmp_path):
