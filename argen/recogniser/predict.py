@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "p_"  # of the probability columns
 BATCH: Final = 32  # clips at a time
+ROUNDING: Final = 1e-3  # what a table of another program may lack
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Predictions:
             raise UsageError(
                 f"{path}: no column '{lacks}'; expected id, subject, label, {PREFIX}<class>, ..."
             )
+        _check_ids(path, rows)
         return cls(
             tuple(row["id"] for row in rows),
             tuple(row.get("subject") or row["id"] for row in rows),
@@ -103,15 +105,31 @@ class Predictions:
         )
 
 
+def _check_ids(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    first: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        before = first.setdefault(row["id"], line)
+        if before != line:
+            raise UsageError(f"{path}:{line}: '{row['id']}' is in line {before} already; keep one row a clip")
+
+
 def _numbers(path: Path, rows: Sequence[dict[str, str]], classes: Sequence[str]) -> Float32[ndarray, "N C"]:
     table = np.zeros((len(rows), len(classes)), np.float32)
     for number, row in enumerate(rows):
+        where = f"{path}:{number + 2}"
         try:
             table[number] = [float(row[PREFIX + label]) for label in classes]
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{path}:{number + 2}: a probability is no number") from error
+            raise UsageError(f"{where}: a probability is no number") from error
         if not np.isfinite(table[number]).all():
-            raise UsageError(f"{path}:{number + 2}: a probability is not finite")
+            raise UsageError(f"{where}: a probability is not finite")
+        if table[number].min() < 0 or table[number].max() > 1 + ROUNDING:
+            raise UsageError(f"{where}: a probability is outside 0..1; write probabilities, not logits")
+        if abs(float(table[number].sum()) - 1) > ROUNDING:
+            raise UsageError(
+                f"{where}: the probabilities sum to {table[number].sum():.4g}, not to 1; "
+                f"give a column {PREFIX}<class> for every class"
+            )
     return table
 
 

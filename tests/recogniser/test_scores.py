@@ -145,6 +145,11 @@ def test_predictions_survive_their_csv(tmp_path):
     assert (after.probabilities == table).all()
 
 
+def test_rounded_probabilities_of_another_program_are_read(tmp_path):
+    (tmp_path / "p.csv").write_text("id,label,p_sad,p_happy,p_fear\nx,sad,0.333,0.333,0.333\n")
+    assert Predictions.read(tmp_path / "p.csv").said.tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -152,6 +157,9 @@ def test_predictions_survive_their_csv(tmp_path):
         ("name,p_sad\nx,1\n", "no column 'id'"),
         ("id,label,p_sad\nx,sad,often\n", ":2: a probability is no number"),
         ("id,label,p_sad\nx,sad,nan\n", ":2: a probability is not finite"),
+        ("id,label,p_sad,p_happy\nx,sad,0.5,0.5\ny,sad,2,-1\n", ":3: a probability is outside 0..1"),
+        ("id,label,p_sad,p_happy\nx,sad,0.5,0.4\n", ":2: the probabilities sum to 0.9, not to 1"),
+        ("id,label,p_sad\nx,sad,1\ny,sad,1\nx,sad,1\n", ":4: 'x' is in line 2 already"),
     ],
 )
 def test_a_table_that_is_none_is_refused(tmp_path, text, message):
