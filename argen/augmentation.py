@@ -32,7 +32,7 @@ from argen.manifest import Record, Status
 from argen.output import finish, heat_picture, save_curves, save_picture
 from argen.plan import Job, Plan, make_plan
 from argen.report.page import write_report
-from argen.run import Run, check_place, open_run
+from argen.run import Run, check_fresh, check_place, open_run
 from argen.workshop import Source, Workshop, open_workshop, why_not
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def augment(
     """
     out = Path(out)
     check_place(out, dataset.root)
+    if fresh:
+        check_fresh(out, shard)
     with open_workshop(dataset, recipe, out / "cache") as workshop:
         plan = make_plan(dataset, recipe, workshop.why_not)
         _tell_what_is_left_out(dataset, plan)

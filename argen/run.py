@@ -33,6 +33,7 @@ from argen.plan import Job, Plan
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
+PROBE_SECONDS = 0.5  # a process that asks whether a lock is held holds it for an instant
 LOCK = ".argen.lock"  # the first file in an output folder; it stays
 OURS = ("train", "val", "test", "dropped", "tracks", "cache", "manifest", "report")
 OUR_FILES = ("manifest.jsonl", "README.md", "summary.json", "run.json")
@@ -117,13 +118,15 @@ def open_run(
     """
     check_place(out, dataset.root)
     with disk_errors(out):
-        if fresh:
-            empty(out)
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / LOCK):
+        with FileLock(out / LOCK):  # until the shard's own is held, so that no start is unseen by another
+            if fresh:
+                check_fresh(out, shard)
+                empty(out)
             _start_or_resume(out, dataset, plan, recipe, models or {})
-        ledger = Ledger(out / "manifest", recipe.gate.distinct)
-        with Journal(out / "manifest", shard) as journal:
+            journal = Journal(out / "manifest", shard)
+        with journal:
+            ledger = Ledger(out / "manifest", recipe.gate.distinct)
             ledger.refresh()
             if ledger.entries:
                 log.info("resuming: %d jobs done, %d clips wanted", len(ledger.entries), plan.total)
@@ -151,6 +154,38 @@ def check_place(out: Path, source: Path) -> None:
             raise UsageError(
                 f"{out}: is not empty and was not made by ARGen (it has {foreign[0]}); name a new folder"
             )
+
+
+def check_fresh(out: Path, shard: tuple[int, int]) -> None:
+    """Refuse to start over where that would throw away what another process makes.
+
+    Of several shares each would empty the folder for the others, at its own time; none can know that all
+    of them have come, so none may.
+    """
+    if shard[1] > 1:
+        raise UsageError(
+            f"{out}: --fresh is for one process, and this is shard {shard[0]}/{shard[1]}; "
+            "remove the folder once, then start the shards without --fresh"
+        )
+    with disk_errors(out):
+        at_work = _at_work(out)
+    if at_work:
+        raise UsageError(
+            f"{out}: shard {_shard_of(at_work[0])} is at work in it and --fresh would throw that away; "
+            "wait for it or stop it first"
+        )
+
+
+def _at_work(out: Path) -> list[Path]:
+    """Locks of the shards that a living process holds."""
+    locks = sorted((out / "manifest").glob("*-of-*.lock"))
+    return [lock for lock in locks if _is_locked(lock, PROBE_SECONDS)]
+
+
+def _shard_of(lock: Path) -> str:
+    """`r/n` of a shard's lock."""
+    rank, world = lock.stem.split("-of-")
+    return f"{int(rank)}/{int(world)}"
 
 
 def empty(out: Path) -> None:
@@ -265,12 +300,13 @@ def describe_run(dataset: Dataset, plan: Plan, recipe: Recipe, models: Mapping[s
     }
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(path: Path, patience: float = 0.0) -> bool:
+    """Whether a living process holds a lock; with some patience, one that only asks is not taken for it."""
     if not path.exists():
         return False
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         return True
     lock.release()
