@@ -262,7 +262,9 @@ def _remove_leftovers(out: Path, named: set[str]) -> None:
 def _copier(settings: OutputSettings) -> Callable[[str, str], object]:
     def link_or_copy(source: str, target: str) -> object:
         try:
-            os.link(source, target)
+            os.link(
+                os.path.realpath(source), target
+            )  # of the file itself: a link to it may lead nowhere here
         except OSError:  # another file system, or one without links
             shutil.copy2(source, target)
         return target

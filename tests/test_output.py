@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
 from argen.dataset.video import write_mp4
-from argen.output import real_names
+from argen.output import link_real, real_names
 from tests import fakes
 from tests.test_augmentation import recipe, run, use
 
@@ -79,6 +81,32 @@ def test_real_clips_keep_their_names_unless_two_would_collide():
         "a/y/1": "train/happy/a_y_1.mp4",
         "a/y/2": "train/happy/2.mp4",
     }
+
+
+@pytest.mark.parametrize("real", ["link", "copy"])
+def test_symlinked_sources_are_files_of_their_own_in_the_output(tmp_path, real):
+    """Datasets are often trees of relative links into a store; they would lead nowhere from OUT."""
+    store, source, out = tmp_path / "store", tmp_path / "source/train/happy", tmp_path / "out"
+    (store / "frames").mkdir(parents=True)
+    source.mkdir(parents=True)
+    for name in ("a.mp4", "frames/0.png", "1.png"):
+        (store / name).write_text(name)
+    (store / "frames/1.png").symlink_to("../1.png")
+    (source / "a.mp4").symlink_to("../../../store/a.mp4")
+    (source / "b").symlink_to("../../../store/frames")
+    (source / "c").mkdir()
+    (source / "c/0.png").symlink_to("../../../../store/frames/0.png")
+    kinds = {"a.mp4": "video", "b": "frames", "c": "frames"}
+    clips = tuple(Clip(n, "happy", "train", source / n, kind, n) for n, kind in kinds.items())
+    link_real(out, Dataset(tmp_path / "source", clips, "folder", "clip"), OutputSettings(real=real))
+    shutil.rmtree(tmp_path / "source")
+    made = {path.relative_to(out / "train/happy").as_posix(): path for path in out.rglob("*.*")}
+    assert set(made) == {"a.mp4", "b/0.png", "b/1.png", "c/0.png"}
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+    assert made["a.mp4"].read_text() == "a.mp4"
+    assert made["b/1.png"].read_text() == "1.png"
+    assert made["c/0.png"].read_text() == "frames/0.png"
+    assert made["a.mp4"].samefile(store / "a.mp4") == (real == "link")
 
 
 @pytest.mark.slow
