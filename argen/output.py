@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,9 +223,10 @@ def _slim(run: Run) -> Iterator[dict[str, Any]]:
     )  # fmt: skip
     target = run.out / "manifest.jsonl"
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    settled = _settled(run)
     with part.open("w", encoding="utf-8") as file:
-        for record in run.ledger.records():
-            _follow(run, record)
+        for judged in run.ledger.records():
+            record = _follow(run, judged, settled)
             file.write(record.to_json() + "\n")
             yield {name: getattr(record, name) for name in keep}
         file.flush()
@@ -233,16 +234,32 @@ def _slim(run: Run) -> Iterator[dict[str, Any]]:
     part.replace(target)
 
 
-def _follow(run: Run, record: Record) -> None:
-    """Move a clip that turned out to be a near-duplicate to where its record now says."""
-    wanted = run.out / record.file_name
-    was = run.out / record.file_name.replace("dropped/", "train/", 1)
-    if record.status == "dropped" and record.file_name and was.exists():
-        if run.recipe.output.dropped:
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            was.replace(wanted)
-        else:
-            was.unlink()
+def _follow(run: Run, record: Record, settled: Callable[[Record], bool]) -> Record:
+    """Bring a clip to where its record says, and have the record name no file that is not stored.
+
+    A near-duplicate goes to dropped/, and comes back when what it repeated turns out to repeat another.
+    """
+    if not record.file_name:
+        return record
+    top, _, name = record.file_name.partition("/")
+    here = run.out / record.file_name
+    elsewhere = run.out / ("dropped" if top == "train" else "train") / name
+    unwanted = record.status == "dropped" and not run.recipe.output.dropped
+    if unwanted and settled(record):
+        here.unlink(missing_ok=True)
+        elsewhere.unlink(missing_ok=True)
+    elif not here.exists() and elsewhere.exists():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        elsewhere.replace(here)
+    return replace(record, file_name="") if unwanted and not here.exists() else record
+
+
+def _settled(run: Run) -> Callable[[Record], bool]:
+    """Whether a near-duplicate stays one: no job that comes before it is left, nor can be tried again."""
+    if run.plan.wave(run.ledger.settle()[0]):
+        return lambda record: False
+    failed = {(e.label, e.source) for e in run.ledger.entries.values() if e.status == "failed"}
+    return lambda record: (record.label, record.source) not in failed
 
 
 def _remove_leftovers(out: Path, named: set[str]) -> None:

@@ -7,15 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import argen
 from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
+from argen.dataset.fingerprint import file_hash
+from argen.dataset.verify import verify_output
 from argen.dataset.video import write_mp4
-from argen.output import link_real, real_names
+from argen.manifest import Record
+from argen.output import finish, link_real, real_names
+from argen.plan import make_plan
+from argen.report.page import write_report
+from argen.run import open_run
 from tests import fakes
 from tests.test_augmentation import recipe, run, use
 
@@ -62,8 +70,6 @@ def test_it_is_itself_a_dataset_whose_synthetic_clips_are_never_sources(out):
 
 
 def test_verify_finds_nothing_wrong_and_finds_what_is(out):
-    from argen.dataset.verify import verify_output
-
     assert verify_output(out) == []
     clip = next((out / "train/disgust").glob("syn_*.mp4"))
     clip.write_bytes(clip.read_bytes()[:-20])
@@ -81,6 +87,73 @@ def test_real_clips_keep_their_names_unless_two_would_collide():
         "a/y/1": "train/happy/a_y_1.mp4",
         "a/y/2": "train/happy/2.mp4",
     }
+
+
+LIKE_A_CHAIN = {"A": "00", "B": "08", "C": "10"}
+"""Fingerprints: B is too like A and C is too like B, but C is not like A."""
+
+
+def by_hand(tmp_path, done, *, dropped=True, failed=(), **options):
+    """The folder after some of the jobs A, B, C, of one source, were recorded by a process of their own."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    if not source.exists():
+        fakes.painted_dataset(source)
+    dataset = argen.read_dataset(source)
+    settings = {"plan": {"classes": ["disgust"], "count": 3, "tries": 1}}
+    settings |= {"gate": {"distinct": 0.5}, "output": {"dropped": dropped}}
+    chosen = argen.load_recipe(settings=settings)
+    plan = make_plan(dataset, chosen)
+    models = {"generator": {"generator": "hand"}, "reader": {"name": "none", "weights": {}}}
+    with open_run(out, dataset, plan, chosen, models=models, **options) as run:
+        for letter in done:
+            job = plan.job("disgust", "ABC".index(letter))
+            name = "" if letter in failed else run.clip_name(job, kept=True)
+            if name:
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                (out / name).write_bytes(b"SYNTHETIC " + letter.encode())
+            run.write(
+                Record(
+                    *(job.id, "disgust", job.index, "kept" if name else "failed", "as it was asked"),
+                    *(dataset.train[0].id, 0, "someone", "train", "none", True, job.seed, "calm", "template"),
+                    file_name=name,
+                    sha256=file_hash(out / name) if name else "",
+                    target=(0.1,) * 20,
+                    fingerprint=LIKE_A_CHAIN[letter],
+                    reader="none",
+                    made_by={"generator": "hand"},
+                    recipe_hash=chosen.hash,
+                )
+            )
+        finish(run, dataset)
+    return out
+
+
+def stored(out):
+    """Which clips are where, by their letters."""
+    return {p.read_bytes()[-1:].decode(): p.relative_to(out).parts[0] for p in out.rglob("syn_*.mp4")}
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+@pytest.mark.parametrize("order", list(permutations("ABC")))
+def test_a_clip_that_is_no_near_duplicate_after_all_comes_back(tmp_path, order, dropped):
+    """C repeats B until A is there; then B repeats A, and C is kept again."""
+    for letter in order:
+        out = by_hand(tmp_path, letter, dropped=dropped)
+        assert verify_output(out, decode=False) == []
+        write_report(out)
+    assert stored(out) == {"A": "train", "C": "train"} | ({"B": "dropped"} if dropped else {})
+    rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["kept", "dropped", "kept"]
+    assert bool(rows[1]["file_name"]) == dropped
+
+
+def test_a_near_duplicate_is_not_thrown_away_while_a_failed_job_may_be_tried_again(tmp_path):
+    out = by_hand(tmp_path, "ABC", dropped=False, failed="A")
+    assert stored(out) == {"B": "train", "C": "dropped"}
+    assert verify_output(out, decode=False) == []
+    by_hand(tmp_path, "A", dropped=False, retry_failed=True)
+    assert stored(out) == {"A": "train", "C": "train"}
+    assert verify_output(out, decode=False) == []
 
 
 @pytest.mark.parametrize("real", ["link", "copy"])

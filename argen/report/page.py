@@ -134,7 +134,8 @@ def reasons(records: Iterable[Record]) -> list[tuple[str, str, int]]:
 
 def _common(material: Material) -> dict[str, Any]:
     seconds = sum(record.seconds for record in material.records)
-    size = sum((material.out / record.file_name).stat().st_size for record in material.kept)
+    clips = [material.out / record.file_name for record in material.kept]
+    size = sum(clip.stat().st_size for clip in clips if clip.exists())  # `argen verify` says which is missing
     return {
         "run": material.run,
         "summary": material.summary,

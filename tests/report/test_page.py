@@ -49,6 +49,11 @@ def test_it_can_be_built_again_without_the_models(out):
     assert write_report(out).read_text() == before
 
 
+def test_a_clip_that_is_gone_does_not_take_the_page_with_it(out):
+    (out / read_material(out).kept[-1].file_name).unlink()
+    assert "disgust: 4 of 4 kept" in write_report(out).read_text()
+
+
 def test_captions_and_labels_cannot_break_the_page(out):
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     rows[0] |= {"caption": "<script>alert(1)</script>", "label": 'a"b<c>'}
