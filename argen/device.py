@@ -11,19 +11,20 @@ import torch
 from argen.errors import EnvironmentFault, RecipeError
 
 
-def torch_device(name: str) -> torch.device:
+def torch_device(name: str, setting: str = "generate.device") -> torch.device:
     """The device of a recipe; `auto` is a GPU where there is one, and of launched processes each has its own.
 
-    Raises RecipeError for a name that torch doesn't know, EnvironmentFault for a GPU that isn't there.
+    `setting` is what a message blames. Raises RecipeError for a name that torch doesn't know,
+    EnvironmentFault for a GPU that isn't there.
     """
     if name == "auto":
         return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RecipeError(f"generate.device: no device '{name}'; write auto, cpu, cuda or cuda:1") from error
+        raise RecipeError(f"{setting}: no device '{name}'; write auto, cpu, cuda or cuda:1") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentFault(f"generate.device: {name}, but torch sees {torch.cuda.device_count()} GPUs")
+        raise EnvironmentFault(f"{setting}: {name}, but torch sees {torch.cuda.device_count()} GPUs")
     return device
 
 

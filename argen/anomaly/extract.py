@@ -28,13 +28,17 @@ PointFeatures = Callable[[Tensor], Tensor]  # [P 3] -> [P D]
 
 @dataclass(frozen=True)
 class Extractor:
-    """Loaded features. `rgb` and `points` are what they were made from, so that a detector can tell."""
+    """Loaded features. `rgb` and `points` are what they were made from, so that a detector can tell.
+
+    Patches come out on `device`, wherever the features were computed.
+    """
 
     rgb: str
     points: str
     colour: Callable[[Tensor], Tensor]  # uint8 [B S S 3] -> [B N D]
     cloud: PointFeatures | None
     grid: tuple[int, int]
+    device: str = "cpu"
 
     @classmethod
     def load(cls, rgb: str = "colour-hog", points: str = "fpfh", device: str = "cpu") -> Extractor:
@@ -50,18 +54,18 @@ class Extractor:
 
             cloud = load_point_mae(Path(points), device)
         if rgb == "colour-hog":
-            return cls(rgb, points, lambda image: describe_colour(image, GRID), cloud, GRID)
+            return cls(rgb, points, lambda image: describe_colour(image, GRID), cloud, GRID, device)
         from argen.anomaly.vit import load_vit
 
         vit = load_vit(rgb, device)
-        return cls(rgb, points, vit, cloud, vit.grid)
+        return cls(rgb, points, vit, cloud, vit.grid, device)
 
     def __call__(self, samples: Iterable[Sample]) -> Patches:
         """Patches of samples, one after the other. Raises DatasetError."""
         found = [self._one(resize(sample, SIZE)) for sample in samples]
         if not found:
             raise DatasetError("no samples to look at")
-        return concatenate(found)
+        return concatenate(found).to(self.device)
 
     def _one(self, sample: Sample) -> Patches:
         modalities = [self.colour(torch.from_numpy(sample.rgb)[None])]
@@ -70,7 +74,7 @@ class Extractor:
             part = torch.from_numpy(on_grid(foreground(sample.xyz), self.grid)).view(1, -1)
         if self.cloud is not None:
             modalities.append(self._points(sample)[None])
-        return Patches(tuple(modalities), part.to(modalities[0].device), self.grid)
+        return Patches(tuple(modalities), part, self.grid)
 
     def _points(self, sample: Sample) -> Float[Tensor, "N D"]:
         if sample.xyz is None:
@@ -85,4 +89,7 @@ class Extractor:
         if len(where) == 0:
             raise DatasetError(f"{sample.id}: no point was measured; its cloud is all zeros or not numbers")
         assert self.cloud is not None
-        return to_grid(self.cloud(xyz[where[:, 0], where[:, 1]]), where, size, self.grid)
+        points = xyz[where[:, 0], where[:, 1]]
+        if self.points != "fpfh":  # whose k-d tree is on the CPU
+            points = points.to(self.device)
+        return to_grid(self.cloud(points), where, size, self.grid)

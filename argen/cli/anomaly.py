@@ -24,7 +24,7 @@ Rgb = Annotated[
 Points = Annotated[
     str, typer.Option("--points", help="fpfh (no weights), none, or Point-MAE's pretrain.pth.")
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option("--device", help="cpu, auto, cuda, cuda:1, ...")]
 Preset = Annotated[str, typer.Option("--preset", help="ours, or released: the authors' published setting.")]
 Fusion = Annotated[str | None, typer.Option("--fusion", help="product, z-sum, or max.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
@@ -68,7 +68,7 @@ def fit(
         names = ", ".join(each.name for each in found)
         raise UsageError(f"{source}: has several categories; choose one with --category: {names}")
     normals = draw_normals(found[0].train, k, seed)
-    extract = Extractor.load(rgb, points, device)
+    extract = Extractor.load(rgb, points, _there(device))
     info = {"category": found[0].name, "rgb": rgb, "points": points, "normals": [n.id for n in normals]}
     patches = extract(load(normal) for normal in normals)
     Detector.fit(patches, _settings(preset, layout, fusion), SIZE, info).save(out)
@@ -94,6 +94,7 @@ def score(
     names = map_names(pictures)
     if maps is not None:
         _keep_pictures(maps, names, pictures)
+    device = _there(device)
     judge = Detector.load(detector, device)
     extract = Extractor.load(judge.info.get("rgb", ""), judge.info.get("points", ""), device)
     sources = [replace(beside(picture, "unknown"), id=str(picture)) for picture in pictures]
@@ -129,7 +130,7 @@ def evaluate(
     from argen.anomaly.layouts import read_layout
 
     found = read_layout(source, layout, tuple(categories or ()))
-    extract, settings = Extractor.load(rgb, points, device), _settings(preset, layout, fusion)
+    extract, settings = Extractor.load(rgb, points, _there(device)), _settings(preset, layout, fusion)
     for category in found:
         result = measure(category, extract, k=k, seeds=range(seeds), settings=settings, maps=maps)
         print(_as_json(result) if as_json else _as_text(result))
@@ -146,6 +147,13 @@ def parts(
 
     write_parts(out, train, good, per_size)
     print(f"{out}: {', '.join(KINDS)}; try `argen anomaly evaluate {out} --layout mvtec3d`")
+
+
+def _there(device: str) -> str:
+    """The device, if this machine has it: one line here, not a traceback of torch's later."""
+    from argen.device import torch_device
+
+    return str(torch_device(device, "--device"))
 
 
 def _keep_pictures(maps: Path, names: list[str], pictures: list[Path]) -> None:

@@ -125,6 +125,8 @@ def test_no_test_set(parts):
         (("evaluate", "{parts}", "--k", "9"), "k = 9: there are 3 normal samples"),
         (("score", "{parts}", "x.png"), "argen anomaly fit"),
         (("fit", "{parts}/nowhere", "out"), "no such folder"),
+        (("evaluate", "{parts}", "--device", "cuda:99"), "--device: cuda:99, but torch sees"),
+        (("score", "{parts}", "x.png", "--device", "gpu"), "--device: no device 'gpu'"),
     ],
 )
 def test_mistakes_on_the_command_line(app, parts, arguments, message):

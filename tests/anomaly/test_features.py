@@ -3,13 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from argen.anomaly.colour_hog import describe_colour
+from argen.anomaly.extract import SIZE, Extractor
 from argen.anomaly.fpfh import describe_points
+from argen.anomaly.patches import Patches
 from argen.anomaly.point_mae import PointMae, load_point_mae
 from argen.anomaly.points import farthest_points, interpolate, nearest_points, to_grid
+from argen.anomaly.samples import make_sample, resize
 from argen.anomaly.vit import load_vit
 from argen.errors import ModelUnavailable
 
@@ -253,3 +257,26 @@ def test_no_vit_there(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelUnavailable, match="colour-hog"):
         load_vit(str(tmp_path))
+
+
+def cloud_sample():
+    return make_sample("a", np.full((8, 8, 3), 90, np.uint8), np.ones((8, 8, 3), np.float32))
+
+
+def test_the_points_of_a_model_are_moved_to_its_device():
+    seen = []
+
+    def cloud(points):
+        seen.append(points.device.type)
+        return torch.ones(len(points), 4)
+
+    for points in ("pretrain.pth", "fpfh"):  # fpfh has a k-d tree, which is on the CPU
+        Extractor("", points, cloud, cloud, (28, 28), "meta")._points(resize(cloud_sample(), SIZE))
+    assert seen == ["meta", "cpu"]
+
+
+def test_patches_come_out_on_the_device_of_the_detector(monkeypatch):
+    moved = []
+    monkeypatch.setattr(Patches, "to", lambda patches, device: moved.append(device) or patches)
+    Extractor.load("colour-hog", "none", "cuda")([cloud_sample()])
+    assert moved == ["cuda"]
