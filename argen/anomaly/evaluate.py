@@ -30,15 +30,20 @@ class Truth:
 
     strange: Bool[ndarray, "n"]
     masks: Bool[ndarray, "n S S"]
+    masked: Bool[ndarray, "n"]  # whether its defective pixels are known, if only that there are none
 
 
 @dataclass(frozen=True)
 class Result:
-    """One category, all draws. A metric that the truth does not allow (no masks) is NaN."""
+    """One category, all draws. A metric that the truth does not allow (no masks) is NaN.
+
+    Defective samples without a mask count for the image metrics alone.
+    """
 
     category: str
     k: int
     draws: tuple[dict[str, float], ...]
+    unmasked: int = 0  # how many those are
 
     def mean(self, metric: str) -> float:
         """Over draws."""
@@ -80,25 +85,29 @@ def evaluate(
         draws.append(measure(scores, truth))
         if maps is not None and seed == next(iter(drawn)):
             write_heatmaps(maps / category.name, samples, scores)
-    return Result(category.name, k, tuple(draws))
+    return Result(category.name, k, tuple(draws), int((~truth.masked).sum()))
 
 
 def truth_of(samples: Sequence[Sample]) -> Truth:
-    """The truth of a test set; defective samples without a mask have an empty one."""
+    """The truth of a test set. Where a defective sample lacks a mask nothing is known of its pixels."""
     masks = [s.mask if s.mask is not None else np.zeros(s.rgb.shape[:2], bool) for s in samples]
-    return Truth(np.array([sample.strange for sample in samples]), np.stack(masks))
+    masked = np.array([sample.mask is not None or not sample.strange for sample in samples])
+    return Truth(np.array([sample.strange for sample in samples]), np.stack(masks), masked)
 
 
 def measure(scores: Scores, truth: Truth) -> dict[str, float]:
-    """Every metric of METRICS. Raises DatasetError if good or defective samples are missing."""
+    """Every metric of METRICS, those of pixels over the samples whose defective pixels are known.
+
+    Raises DatasetError if good or defective samples are missing.
+    """
     image = scores.image.double().cpu().numpy()
-    pixel = scores.pixel.double().cpu().numpy()
+    pixel, masks = scores.pixel.double().cpu().numpy()[truth.masked], truth.masks[truth.masked]
     found = {"i_auroc": auroc(image, truth.strange), "i_ap": average_precision(image, truth.strange)}
-    if not truth.masks.any():
+    if not masks.any():
         return found | dict.fromkeys(("p_auroc", "aupro", "p_ap"), float("nan"))
-    flat, wrong = pixel.ravel(), truth.masks.ravel()
+    flat, wrong = pixel.ravel(), masks.ravel()
     return found | {
         "p_auroc": auroc(flat, wrong),
-        "aupro": aupro(list(pixel), list(truth.masks)),
+        "aupro": aupro(list(pixel), list(masks)),
         "p_ap": average_precision(flat, wrong),
     }

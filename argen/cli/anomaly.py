@@ -184,13 +184,14 @@ def _as_json(result: Result) -> str:
 
     spread = {f"{name}_spread": result.spread(name) for name in METRICS}
     mean = {name: result.mean(name) for name in METRICS}
-    return json.dumps(
-        {"category": result.category, "k": result.k, "draws": len(result.draws)} | mean | spread
-    )
+    head = {"category": result.category, "k": result.k, "draws": len(result.draws)}
+    return json.dumps(head | {"unmasked": result.unmasked} | mean | spread)
 
 
 def _as_text(result: Result) -> str:
     from argen.anomaly.evaluate import METRICS
 
     cells = [f"{name} {result.mean(name):.3f} ± {result.spread(name):.3f}" for name in METRICS]
+    if result.unmasked:
+        cells.append(f"({result.unmasked:,} defective without a mask: not in p_auroc, aupro, p_ap)")
     return f"{result.category:<16} k={result.k}  " + "  ".join(cells)

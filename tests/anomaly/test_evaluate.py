@@ -1,6 +1,7 @@
 """Evaluation and the command line, end to end on a small synthetic set."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from argen.anomaly.detector import Scores
-from argen.anomaly.evaluate import METRICS, draw_normals, evaluate
+from argen.anomaly.evaluate import METRICS, draw_normals, evaluate, measure, truth_of
 from argen.anomaly.extract import Extractor
 from argen.anomaly.heatmap import overlay, write_heatmaps
 from argen.anomaly.layouts import Category, read_layout
@@ -100,6 +101,32 @@ def test_no_map_outside_its_folder(tmp_path, name):
     with pytest.raises(UsageError, match="would lie outside"):
         write_heatmaps(tmp_path / "maps", [make_sample(name, np.zeros((4, 4, 3), np.uint8))], scores)
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_defective_sample_without_a_mask_says_nothing_of_pixels():
+    black, mask = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), bool)
+    hole = mask.copy()
+    hole[0, 0] = True
+    good, masked = make_sample("a", black, None, mask), make_sample("b", black, None, hole, "hole")
+    unmasked = make_sample("c", black, None, None, "hole")
+    heat = torch.zeros(3, 4, 4)
+    heat[1, 0, 0] = 1
+    heat[2] = 2  # hot all over, and nobody said where its defect is
+    scores = Scores(torch.tensor([0.0, 1.0, 2.0]), heat, heat[None].flatten(2))
+    found = measure(scores, truth_of([good, masked, unmasked]))
+    assert found == dict.fromkeys(METRICS, pytest.approx(1.0))
+    found = measure(scores, truth_of([good, unmasked, unmasked]))
+    assert found["i_auroc"] == 1
+    assert np.isnan(found["p_auroc"])
+
+
+def test_an_evaluation_says_how_many_masks_are_missing(app, parts, tmp_path):
+    root = shutil.copytree(parts, tmp_path / "cover")
+    assert "without a mask" not in run(app, "evaluate", root, "--seeds", 1, "--points", "none")
+    next((root / "test" / "foreign" / "gt").glob("*.png")).unlink()
+    said = run(app, "evaluate", root, "--seeds", 1, "--points", "none")
+    assert "(1 defective without a mask: not in p_auroc, aupro, p_ap)" in said
+    assert json.loads(run(app, "evaluate", root, "--seeds", 1, "--points", "none", "--json"))["unmasked"] == 1
 
 
 def test_draws_are_seeded_and_bounded(parts):
