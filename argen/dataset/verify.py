@@ -68,8 +68,13 @@ def _rows(path: Path, problems: list[Problem], *, needed: bool = True) -> list[R
         if needed:
             problems.append(Problem(path.name, "missing; run the same command again to write it"))
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        problems.append(Problem(f"{path.parent.name}/{path.name}", f"cannot be read: {error}"))
+        return []
     rows: list[Row] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             rows.append(row if isinstance(row, dict) else {})

@@ -115,6 +115,8 @@ def _check(
         raise UsageError(f"--scale: {scale} is not above 0")
     if not 32 <= size <= 512 or size % 2:
         raise UsageError(f"--size: {size} is not an even number from 32 to 512")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a new folder")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: exists and is not empty; name a new folder")
 

@@ -573,7 +573,13 @@ def exported_before(tmp_path: Path) -> Dataset:
     return dataset
 
 
+def beside_a_file(tmp_path: Path) -> Dataset:
+    put_text(tmp_path / "out", "a file")
+    return plain(tmp_path)
+
+
 BAD = {
+    "a file": (beside_a_file, "out", {}, UsageError, r"is a file; name a folder for the export"),
     "unknown format": (
         plain,
         "out",

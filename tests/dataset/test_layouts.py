@@ -352,6 +352,12 @@ REFUSED = {
         {},
         r"set_1.csv:58: label '8' is not 1 to 7",
     ),
+    "DFEW, a row without a name": (
+        released.dfew,
+        lambda root: edit(root, DFEW_TRAIN, lambda t: t + b",3\n"),
+        {},
+        r"set_1.csv:58: this row names no clip; complete it or take it out",
+    ),
     "DFEW, one clip with two labels": (
         released.dfew,
         lambda root: edit(root, DFEW_TRAIN, lambda t: t + b"15,3\n"),

@@ -176,6 +176,10 @@ WRONG = {
         "listed twice in metadata.jsonl",
     ),
     "no manifest": (lambda o: (o / "manifest.jsonl").unlink(), "missing; run the same command again"),
+    "manifest that is no text": (
+        lambda o: append(o / "manifest.jsonl", b"\xff\n"),
+        "out/manifest.jsonl: cannot be read: 'utf-8' codec",
+    ),
     "manifest cut short": (lambda o: append(o / "manifest.jsonl", b'{"id": '), "not JSON"),
     "no listing of the source": (
         lambda o: (o / "manifest/source.json").unlink(),

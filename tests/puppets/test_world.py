@@ -156,6 +156,12 @@ def test_a_folder_with_something_in_it_is_not_written_to(world: Path) -> None:
         write_dataset(world)
 
 
+def test_a_file_is_no_place_for_a_dataset(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(UsageError, match="is a file; name a new folder"):
+        write_dataset(tmp_path / "x")
+
+
 def test_real_clips_are_refused_by_name_with_the_way_out(world: Path) -> None:
     dataset = read_dataset(world)
     stranger = replace(dataset.clips[0], id="train/happy/photo", extra={})

@@ -130,6 +130,8 @@ def _begin(out: Path, dataset: Dataset, settings: Mapping[str, Any]) -> None:
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise UsageError(f"{out}: was exported with another {', '.join(changed)}; choose another folder")
+    elif out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a folder for the export")
     elif out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and no export of ARGen; choose another folder")
     try:

@@ -17,12 +17,19 @@ from argen.errors import DatasetError
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list: where it stands, the clip's name as written, its label."""
+    """One line of a list: where it stands, the clip's name as written, its label.
+
+    Raises DatasetError where the name is none.
+    """
 
     where: str
     name: str
     label: str
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not _pieces(self.name):
+            raise DatasetError(f"{self.where}: this row names no clip; complete it or take it out")
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,13 @@ def stock(folder: Path, levels: int = 1) -> list[Media]:
 
 def tail(name: str, parts: int) -> str:
     """The last parts of a path as written on any machine: other roots, backslashes and suffixes go."""
-    pieces = PurePosixPath(name.strip().strip('"').replace("\\", "/")).parts[-parts:]
+    pieces = _pieces(name)[-parts:]
     stem, suffix = os.path.splitext(pieces[-1])  # noqa: PTH122
     return "/".join((*pieces[:-1], stem if suffix.lower() in VIDEOS else pieces[-1]))
+
+
+def _pieces(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.strip().strip('"').replace("\\", "/")).parts
 
 
 def match(
