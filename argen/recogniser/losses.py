@@ -15,9 +15,13 @@ Loss: TypeAlias = Callable[[Float[Tensor, "B C"], Float[Tensor, "B C"]], Float[T
 """Logits and targets (probabilities) -> one loss a clip."""
 
 
-def make_loss(settings: Settings, counts: Sequence[int], step: int) -> Loss:
-    """The loss of one step; LDAM re-weights classes late only. `counts`: training clips a class."""
-    number = torch.tensor(counts, dtype=torch.float32)
+def make_loss(settings: Settings, counts: Sequence[float], step: int) -> Loss:
+    """The loss of one step; LDAM re-weights classes late only.
+
+    `counts`: training clips a class, each as its weight; a class of less than one counts as one, since the
+    formulas are of whole clips and of none they have no value.
+    """
+    number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
     late = step >= settings.drw_from * settings.steps
     weigh = settings.balance == "effective_number" or (settings.loss == "ldam_drw" and late)
     weights = effective_weights(number, settings.beta) if weigh else torch.ones_like(number)

@@ -124,7 +124,8 @@ class Course:
         self.cache, size = cache, self.model.tower.size
         truth = np.array([self.classes.index(clip.label) for clip in kept], np.int64)
         self.pool = Pool(kept, CachedFrames(cache, kept, size), truth, len(classes))
-        self.counts = np.bincount(truth, minlength=len(classes)).tolist()
+        weights = [settings.synthetic_weight if clip.synthetic else 1.0 for clip in kept]
+        self.counts = np.bincount(truth, weights, minlength=len(classes)).tolist()  # as the loss weighs them
         self.optimizer = torch.optim.AdamW(_parameters(self.model, settings), betas=(0.9, 0.98))
         self.weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
         self.step = 0
@@ -179,8 +180,9 @@ class Course:
 
     def finish(self, folder: Path) -> Path:
         """Look at validation, and write the checkpoint."""
+        clips = np.bincount(self.pool.truth, minlength=len(self.classes)).tolist()
         facts = {
-            "clips": dict(zip(self.classes, self.counts, strict=True)),
+            "clips": dict(zip(self.classes, clips, strict=True)),
             "synthetic": sum(clip.synthetic for clip in self.pool.clips),
             "validation_clips": len(self.validation),
             "parameters": self.model.parameter_count(),

@@ -12,7 +12,7 @@ from argen.recogniser.aggregator import concept_loss
 from argen.recogniser.losses import effective_weights, make_loss
 from argen.recogniser.settings import Settings
 
-COUNTS = [100, 20, 5]
+COUNTS = [100.0, 20.0, 5.0]
 LOGITS = torch.tensor([[1.0, 0.5, -0.5], [0.2, 0.1, 2.0], [-1.0, 3.0, 0.0]])
 TRUTH = torch.tensor([0, 2, 1])
 HARD = functional.one_hot(TRUTH, 3).float()
@@ -64,6 +64,15 @@ def test_effective_numbers_lie_between_none_and_inverse_frequency():
     assert torch.allclose(
         loss(balance="effective_number")(LOGITS, HARD), weights[TRUTH] * loss()(LOGITS, HARD)
     )
+
+
+@pytest.mark.parametrize("changes", [{"loss": "logit_adjustment"}, {"loss": "ldam_drw", "drw_from": 0.0},
+                                     {"balance": "effective_number"}])  # fmt: skip
+def test_a_class_without_weight_counts_as_one_clip(changes):
+    settings = replace(Settings(), **changes)
+    found = make_loss(settings, [100.0, 0.25, 0.0], 0)(LOGITS, HARD)
+    assert torch.isfinite(found).all()
+    assert torch.equal(found, make_loss(settings, [100.0, 1.0, 1.0], 0)(LOGITS, HARD))
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "logit_adjustment"])

@@ -201,17 +201,37 @@ def test_processes_share_a_batch_between_them(train_clips, cache):
     assert torch.allclose(whole.targets.sum(dim=1), torch.ones(8))
 
 
-def test_the_weight_of_synthetic_clips_is_in_the_batch_and_zero_is_without_them(tmp_path, train_clips, cache):
-    made = [replace(clip, id=f"syn{i}", label="sad", extra={"synthetic": "true"})
-            for i, clip in enumerate(train_clips)]  # fmt: skip
-    both = [*train_clips, *made]
+def synthetic(clips, label):
+    """As many synthetic clips, all of one class."""
+    extra = {"synthetic": "true"}
+    return [replace(clip, id=f"syn{i}", label=label, extra=extra) for i, clip in enumerate(clips)]
+
+
+def test_the_weight_of_synthetic_clips_is_in_the_batch(train_clips, cache):
+    both = [*train_clips, *synthetic(train_clips, "sad")]
     truth = np.array([CLASSES.index(clip.label) for clip in both], np.int64)
     pool = Pool(both, [cache(clip, 32) for clip in both], truth, 3)
     batch = make_batch(replace(SMALL, synthetic_weight=0.25, batch=64), pool, 0)
     assert set(batch.weights.tolist()) == {0.25, 1.0}
-    light = train(replace(SMALL, synthetic_weight=0.0), both, CLASSES, tmp_path / "a", cache=cache)
-    heavy = train(SMALL, both, CLASSES, tmp_path / "b", cache=cache)
-    assert not same(weights(light), weights(heavy))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "logit_adjustment", "ldam_drw"])
+def test_synthetic_clips_of_no_weight_teach_nothing(tmp_path, train_clips, cache, loss):
+    def trained(name, label, weight):
+        settings = replace(SMALL, synthetic_weight=weight, loss=loss, drw_from=0.5)
+        clips = [*train_clips, *synthetic(train_clips, label)]
+        return weights(train(settings, clips, CLASSES, tmp_path / name, cache=cache))
+
+    assert same(trained("a", "sad", 0.0), trained("b", "happy", 0.0))
+    assert not same(trained("c", "sad", 1.0), trained("d", "happy", 1.0))
+
+
+def test_losses_count_a_synthetic_clip_as_its_weight_and_facts_count_clips(tmp_path, train_clips, cache):
+    both = [*train_clips, *synthetic(train_clips, "sad")]  # 10 happy, 10 sad, 5 neutral; 25 made
+    course = training.Course(replace(SMALL, synthetic_weight=0.2), both, CLASSES, tmp_path / "a", cache)
+    assert course.counts == pytest.approx([10, 15, 5])
+    facts = json.loads((course.finish(tmp_path / "checkpoint") / "facts.json").read_text())
+    assert facts["clips"] == {"happy": 10, "sad": 35, "neutral": 5}
 
 
 def test_settings_are_one_yaml_and_every_mistake_is_named(tmp_path):
