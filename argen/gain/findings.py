@@ -252,6 +252,11 @@ def _figure(name: str, value: Estimate, n: int, bar: str, met: bool) -> dict[str
     return {"name": name, **value.as_dict(), "n": n, "bar": bar, "met": met}
 
 
+def _known(value: float) -> float | None:
+    """For JSON, which knows no NaN."""
+    return round(value, 4) if np.isfinite(value) else None
+
+
 def _arm_json(one: ArmFindings) -> dict[str, Any]:
     return {
         "title": one.arm.title,
@@ -261,7 +266,7 @@ def _arm_json(one: ArmFindings) -> dict[str, Any]:
         "uar_per_seed": [round(value, 5) for value in one.per_seed],
         "ece": round(one.ece, 5),
         "recalls": {
-            r.label: {"value": round(r.value, 4), "low": round(r.low, 4), "high": round(r.high, 4), "n": r.n}
+            r.label: {"value": _known(r.value), "low": _known(r.low), "high": _known(r.high), "n": r.n}
             for r in one.recalls
         },
         "over_baseline": one.gain.as_dict() if one.gain else None,
@@ -270,5 +275,5 @@ def _arm_json(one: ArmFindings) -> dict[str, Any]:
         "added": dict(one.added),
         "short": dict(one.short),
         "minutes": round(one.minutes, 2),
-        "agreement": None if np.isnan(one.agreement) else round(one.agreement, 4),
+        "agreement": _known(one.agreement),
     }

@@ -55,6 +55,7 @@ def write_gain_report(experiment: Experiment, found: Findings) -> Path:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     dataset, gain = read_world(experiment), experiment.gain
     test = [clip for clip in dataset.clips if clip.split == "test"]
+    tests = dataset.counts("test")
     swept = [(share, found.of(name)) for share, name in found.sweep]
     points = [(share, one.uar, one.per_seed) for share, one in swept if one]
     page = environment.get_template("gain.html.jinja").render(
@@ -67,13 +68,12 @@ def write_gain_report(experiment: Experiment, found: Findings) -> Path:
         rule=RULE,
         gain=gain,
         have=real_counts(dataset),
-        tests=dataset.counts("test"),
         people={split: _people((*dataset.sources, *test), split) for split in ("train", "test")},
         pools=[_facts(folder) for folder in sorted((experiment.out / "pools").glob("*")) if is_made(folder)],
         adapter=check_adapter(gain.adapter, test),
         settings=found.arms[0].arm.settings,
         puppets=gain.world.data is None,
-        few=sorted(label for label, count in dataset.counts("test").items() if count < 100),
+        few=[label for label in found.classes if tests.get(label, 0) < 100],
     )
     path = experiment.out / "report.html"
     write_atomically(path, page)

@@ -210,6 +210,20 @@ def test_in_an_output_of_argen_only_real_clips_are_counted(trained, tmp_path):
     assert "Training: 15 clips" in page
 
 
+def test_a_class_without_test_clips_has_no_recall_and_is_told(trained, tmp_path):
+    root = fakes.painted_dataset(tmp_path / "own", COUNTS, held_out=2)
+    shutil.rmtree(root / "test/disgust")
+    measure(experiment(tmp_path / "out", world={"data": str(root)}), ["real_only"], [0])
+    written = json.loads((tmp_path / "out/gain.json").read_text(), parse_constant=pytest.fail)
+    recalls = written["arms"]["real_only"]["recalls"]
+    assert recalls["disgust"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert recalls["happy"]["n"] == 2
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Fewer than 100 test clips of disgust, happy, neutral." in page
+    assert "no clips</td>" in page
+    assert "nan" not in page.split("<body>")[1]
+
+
 def test_nothing_finished_is_no_report(tmp_path):
     with pytest.raises(UsageError, match="no run is finished"):
         measure(experiment(tmp_path), report_only=True)
