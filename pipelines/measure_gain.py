@@ -63,7 +63,7 @@ def main() -> int:
         config = arguments.config or assets.find("configs", "gain/quick" if arguments.quick else "gain/full")
         recipe = load_recipe(config, arguments.set, kind=GainRecipe)
         arms = arguments.arms.split(",") if arguments.arms else None
-        seeds = [int(seed) for seed in arguments.seeds.split(",")] if arguments.seeds else None
+        seeds = read_seeds(arguments.seeds) if arguments.seeds else None
         experiment = Experiment(arguments.out, recipe)
         done = measure_gain(experiment, arms, seeds, arguments.jobs, arguments.report_only)
     except ArgenError as error:
@@ -74,6 +74,14 @@ def main() -> int:
         return 130
     say(done, arguments.out, arguments.json)
     return 0
+
+
+def read_seeds(text: str) -> list[int]:
+    """Numbers separated by commas. Raises UsageError."""
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--seeds: '{text}' is no list of numbers; write it as 0,1,2") from error
 
 
 def say(done: dict[str, object], out: Path, as_lines: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from argen.config import Recipe, Settings
+from argen.errors import did_you_mean
 
 REAL: Final = "real"
 """The pool of further real clips, of other people: what the ceiling adds."""
@@ -108,11 +109,16 @@ class GainSettings(Settings):
             if arm.pool is not None and arm.pool != REAL and arm.pool not in self.pools:
                 known = ", ".join([*self.pools, REAL])
                 raise ValueError(f"arms: {name}: no pool '{arm.pool}'; known: {known}")
-        named = (self.verdict.baseline, *self.verdict.candidates, *self.sweep.arms)
-        unknown = [name for name in named if self.arms and name not in self.arms]
+        unknown = [name for name in self._named() if self.arms and name not in self.arms]
         if unknown:
-            raise ValueError(f"no arm '{unknown[0]}'; known: {', '.join(self.arms)}")
+            raise ValueError(f"no arm '{unknown[0]}'{did_you_mean(unknown[0], self.arms)}")
         return self
+
+    def _named(self) -> list[str]:
+        """Arms that must be there: those of the verdict and the sweep, less rivals and ceiling by default."""
+        rule, default = self.verdict, VerdictSettings()
+        compared = {rule.ceiling, *rule.rivals} - {default.ceiling, *default.rivals}
+        return [rule.baseline, *rule.candidates, *self.sweep.arms, *sorted(compared)]
 
 
 class GainRecipe(Recipe):

@@ -45,6 +45,8 @@ def test_arms_that_need_what_is_not_there_say_so(tmp_path):
         ({"seeds": [1, 1]}, "different numbers"),
         ({"seeds": []}, "at least 1"),
         ({"verdict": {"candidates": ["gate"]}}, "no arm 'gate'"),
+        ({"verdict": {"rivals": ["oversamplng"]}}, "no arm 'oversamplng'; did you mean 'oversampling'"),
+        ({"verdict": {"ceiling": "cieling"}}, "no arm 'cieling'; did you mean 'ceiling'"),
         ({"arms": {"real_only": {"real": False}}}, "needs a pool"),
         ({"sed": 3}, "did you mean"),
     ],
@@ -52,6 +54,11 @@ def test_arms_that_need_what_is_not_there_say_so(tmp_path):
 def test_a_wrong_recipe_is_told_in_words(change, words):
     with pytest.raises(RecipeError, match=words):
         load_recipe(settings=changed(**change), kind=GainRecipe)
+
+
+def test_rivals_by_default_may_be_absent(tmp_path):
+    gain = experiment(tmp_path, arms={"real_only": {}}, verdict={}, sweep={}).gain
+    assert (list(gain.arms), gain.verdict.ceiling) == (["real_only"], "ceiling")
 
 
 def test_wrong_settings_of_a_recogniser_name_the_arm(tmp_path):

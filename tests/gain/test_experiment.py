@@ -294,6 +294,7 @@ def test_units_name_what_they_need(trained, tmp_path):
         (["--set", "gain.sed=1"], "did you mean 'seeds'"),
         (["--quick", "--arms", "gatd"], "did you mean 'gated'"),
         (["--quick", "--seeds", "7"], "none of gain.seeds"),
+        (["--quick", "--seeds", "0,a"], "--seeds: '0,a' is no list of numbers"),
         (["--set", "gain.adapter=/nowhere/x"], "no such file"),
         (["--set", "gain.arms={}", "--set", "gain.sweep={}"], "names no arms"),
     ],
