@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from argen.dataset.clip import Clip, Dataset
+from argen.device import torch_device
 from argen.gain.arms import Arm, every_arm
 from argen.gain.folder import Experiment, Run, begin, read_json, write_json
 from argen.gain.guards import check_adapter, check_independent, check_order, check_training, in_the_loop
@@ -56,7 +57,7 @@ def do_run(experiment: Experiment, run: Run) -> None:
     settings = replace(run.arm.settings, seed=run.seed)
     cache = FrameCache(experiment.out / "frames")
     checkpoint = train(settings, clips, classes, run.folder / "training", cache=cache)
-    found = predict(checkpoint, test, cache)
+    found = predict(checkpoint, test, cache, device=str(torch_device(settings.device)))
     check_order(found, classes, run.folder)
     found.save(run.predictions)
     write_json(

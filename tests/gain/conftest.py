@@ -67,7 +67,7 @@ def trained(monkeypatch):
         (out / "checkpoint" / "note.json").write_text(json.dumps(note))
         return out / "checkpoint"
 
-    def predict(checkpoint, clips, cache):
+    def predict(checkpoint, clips, cache, *, device):
         note = json.loads((checkpoint / "note.json").read_text())
         return guessed(clips, note["classes"], SKILL.get(note["arm"], 0.7), note["seed"])
 

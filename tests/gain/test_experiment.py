@@ -16,11 +16,11 @@ from argen.gain.pools import eligible, read_records
 from argen.gain.runs import do_run
 from argen.gain.settings import GainRecipe
 from argen.gain.work import Unit, units_of, work
-from argen.gain.worlds import read_world
+from argen.gain.worlds import make_world, read_world
 from argen.recogniser.predict import Predictions
 from pipelines import measure_gain
 from tests import fakes
-from tests.gain.conftest import COUNTS, SETTINGS, experiment
+from tests.gain.conftest import COUNTS, SETTINGS, experiment, guessed
 
 NAMES = ("real_only", "oversampling", "ungated", "gated", "synthetic_only", "ceiling")
 
@@ -117,10 +117,28 @@ def test_any_arm_alone_and_again(trained, tmp_path):
     assert first.predictions.read_bytes() == before
 
 
+@pytest.mark.parametrize(("wish", "device"), [("auto", "cuda:1"), ("cpu", "cpu")])
+def test_a_recogniser_predicts_where_it_was_trained(trained, tmp_path, monkeypatch, wish, device):
+    asked = []
+
+    def predict(checkpoint, clips, cache, *, device):
+        asked.append(device)
+        return guessed(clips, json.loads((checkpoint / "note.json").read_text())["classes"], 0.5, 0)
+
+    monkeypatch.setattr("argen.gain.runs.predict", predict)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    recogniser = {"validation": 0, "steps": 2, "batch": 2, "device": wish}
+    this = experiment(tmp_path, recogniser=recogniser)
+    make_world(this)
+    do_run(this, this.run(arms_of(this.gain)["real_only"], 0))
+    assert asked == [device]
+
+
 def test_an_interrupted_run_goes_on(trained, tmp_path, monkeypatch):
     this = experiment(tmp_path)
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -315,5 +333,5 @@ def test_figures_are_one_object_a_line(trained, tmp_path, monkeypatch, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"gain.closed", "gain.over_oversampling", "gain.war_cost"} == {row["name"] for row in rows}
     assert all({"name", "value", "low", "high", "n", "bar"} <= set(row) for row in rows)
-    assert isinstance(load_recipe(path, kind=type(experiment(tmp_path).recipe)), object)
+    assert load_recipe(path, kind=GainRecipe) == experiment(tmp_path).recipe
     assert Experiment(tmp_path, experiment(tmp_path).recipe).world == tmp_path / "world"
