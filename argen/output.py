@@ -26,7 +26,7 @@ from argen.dataset.clip import Clip, Dataset
 from argen.dataset.exporting.names import folder_name
 from argen.face.track import FaceTrack
 from argen.manifest import Record
-from argen.run import Run, disk_errors, write_atomically
+from argen.run import LOCK, Run, disk_errors, write_atomically
 
 LOADING = "datasets.load_dataset('videofolder', data_dir='{out}')"
 
@@ -81,10 +81,12 @@ def read_summary(out: Path) -> Summary:
 def finish(run: Run, dataset: Dataset) -> Summary:
     """Bring the folder into its final form from what all processes have recorded so far."""
     with disk_errors(run.out), FileLock(run.out / "manifest" / "finish.lock"):
-        run.ledger.refresh()
-        records = list(_slim(run))
-        if run.alone():
-            _remove_leftovers(run.out, {record["file_name"] for record in records})
+        with FileLock(run.out / LOCK):  # nobody begins until it is decided what is left over
+            alone = run.alone()  # asked before reading: whoever ends meanwhile has recorded clips unseen here
+            run.ledger.refresh()
+            records = list(_slim(run))
+            if alone:
+                _remove_leftovers(run.out, {record["file_name"] for record in records})
         names = link_real(run.out, dataset, run.recipe.output)
         videos = {names[clip.id] for clip in dataset.clips if clip.kind == "video"}
         real = [real_row(clip, names[clip.id]) for clip in dataset.clips]

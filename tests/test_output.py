@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 import argen
 from argen.config import OutputSettings
@@ -19,11 +21,11 @@ from argen.dataset.clip import Clip, Dataset
 from argen.dataset.fingerprint import file_hash
 from argen.dataset.verify import verify_output
 from argen.dataset.video import write_mp4
-from argen.manifest import Record
-from argen.output import finish, link_real, real_names
+from argen.manifest import Journal, Record
+from argen.output import _slim, finish, link_real, real_names
 from argen.plan import make_plan
 from argen.report.page import write_report
-from argen.run import open_run
+from argen.run import LOCK, open_run
 from tests import fakes
 from tests.test_augmentation import recipe, run, use
 
@@ -154,6 +156,37 @@ def test_a_near_duplicate_is_not_thrown_away_while_a_failed_job_may_be_tried_aga
     by_hand(tmp_path, "A", dropped=False, retry_failed=True)
     assert stored(out) == {"A": "train", "C": "train"}
     assert verify_output(out, decode=False) == []
+
+
+def test_a_clip_recorded_while_another_process_finishes_is_not_left_over(tmp_path, monkeypatch):
+    """The other one ends after the records were read and before leftovers are removed."""
+    by_hand(tmp_path, "A")
+    other = Journal(tmp_path / "out/manifest", (1, 2))
+    clip = tmp_path / "out/train/disgust/syn_other.mp4"
+    clip.write_bytes(b"SYNTHETIC")
+
+    def slim(run):
+        yield from _slim(run)
+        other.write(replace(next(run.ledger.records()), id="other", index=1, file_name=clip.name))
+        other.__exit__()
+
+    monkeypatch.setattr("argen.output._slim", slim)
+    by_hand(tmp_path, "")
+    assert clip.exists()
+
+
+def test_no_process_begins_while_leftovers_are_removed(tmp_path, monkeypatch):
+    """It would write clips that the records, as they were read, do not name."""
+
+    def remove(out, named):
+        with pytest.raises(Timeout):
+            FileLock(out / LOCK).acquire(timeout=0)
+        removed.append(named)
+
+    removed: list[set[str]] = []
+    monkeypatch.setattr("argen.output._remove_leftovers", remove)
+    by_hand(tmp_path, "A")
+    assert len(removed) == 1
 
 
 @pytest.mark.parametrize("real", ["link", "copy"])
