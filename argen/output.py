@@ -27,6 +27,7 @@ from argen.dataset.exporting.names import folder_name
 from argen.face.track import FaceTrack
 from argen.manifest import Record
 from argen.run import LOCK, Run, disk_errors, write_atomically
+from argen.whole import part_of
 
 LOADING = "datasets.load_dataset('videofolder', data_dir='{out}')"
 
@@ -118,7 +119,7 @@ def summarise(run: Run, records: Iterable[dict[str, Any]]) -> Summary:
 def save_curves(path: Path, target: Float32[ndarray, "T 20"], track: FaceTrack) -> None:
     """Keep the Action Units that were asked for and those that were seen, for the report and for you."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     with part.open("wb") as file:
         np.savez_compressed(
             file, target=target, seen=track.action_units, face_count=track.face_count.astype(np.int16)
@@ -141,7 +142,7 @@ def save_picture(path: Path, frame: UInt8[ndarray, "H W 3"], longest: int = 256)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(frame)
     picture.thumbnail((longest, longest))
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     picture.save(part, "JPEG", quality=88)
     part.replace(path)
 
@@ -224,7 +225,7 @@ def _slim(run: Run) -> Iterator[dict[str, Any]]:
         "caption", "seconds",
     )  # fmt: skip
     target = run.out / "manifest.jsonl"
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part = part_of(target)
     settled = _settled(run)
     with part.open("w", encoding="utf-8") as file:
         for judged in run.ledger.records():

@@ -30,6 +30,7 @@ from argen.dataset.exporting.names import folder_name
 from argen.errors import EnvironmentFault, RecipeError, UsageError
 from argen.manifest import Journal, Ledger, Record
 from argen.plan import Job, Plan
+from argen.whole import part_of
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
@@ -201,7 +202,7 @@ def empty(out: Path) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that a reader sees the old text or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

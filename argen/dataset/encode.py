@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from argen.errors import EnvironmentFault
+from argen.whole import part_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,10 @@ def write_stream(
     path: Path, frames: Iterable[UInt8[ndarray, "H W 3"]], fps: float, quality: int = 18, comment: str = ""
 ) -> None:
     """As `write_mp4`, one frame at a time. Raises ValueError if there is no frame."""
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _encode(part, iter(frames), fps, quality, comment)
+        _encode(path, part, iter(frames), fps=fps, quality=quality, comment=comment)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -62,11 +63,17 @@ def ffmpeg() -> str:
 
 
 def _encode(
-    part: Path, frames: Iterator[UInt8[ndarray, "H W 3"]], fps: float, quality: int, comment: str
+    path: Path,
+    part: Path,
+    frames: Iterator[UInt8[ndarray, "H W 3"]],
+    *,
+    fps: float,
+    quality: int,
+    comment: str,
 ) -> None:
     first = next(frames, None)
     if first is None:
-        raise ValueError(f"{part.with_suffix('')}: no frames to write")
+        raise ValueError(f"{path}: no frames to write")
     command = _command(part, _even(first), fps, quality, comment)
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as process:
@@ -78,7 +85,7 @@ def _encode(
         reason = (
             os.strerror(errno.ENOSPC) + "; free some or choose another OUT" if full else " ".join(lines[-1:])
         )
-        raise EnvironmentFault(f"{part.with_suffix('')}: ffmpeg could not write it: {reason}")
+        raise EnvironmentFault(f"{path}: ffmpeg could not write it: {reason}")
 
 
 def _command(part: Path, frame: UInt8[ndarray, "H W 3"], fps: float, quality: int, comment: str) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy import ndarray
 
 from argen.errors import UnreadableClip
 from argen.face.track import FaceTrack
+from argen.whole import part_of
 
 VERSION: Final = 1
 """Raised whenever readers measure differently: older files are then passed over."""
@@ -48,7 +48,7 @@ def save_track(path: Path, track: FaceTrack) -> None:
         {"version": VERSION, "reader": track.reader, "weights": dict(track.weights)}, sort_keys=True
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = part_of(path)
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(zipfile.ZipInfo("header.json", _EPOCH), header)
