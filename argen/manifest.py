@@ -21,6 +21,8 @@ from argen.errors import UsageError
 from argen.gate import distinctness
 
 Status = Literal["kept", "dropped", "failed"]
+PATIENCE_SECONDS = 3.0
+"""For a shard's lock: another process that asks whether it is held holds it for an instant itself."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Journal:
         self.path = folder / f"{rank:03d}-of-{world:03d}.jsonl"
         self._lock = FileLock(self.path.with_suffix(".lock"))
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=PATIENCE_SECONDS)
         except Timeout as error:
             raise UsageError(
                 f"{folder.parent}: another process is at work on shard {rank}/{world}; "

@@ -124,6 +124,7 @@ def open_run(
             if fresh:
                 check_fresh(out, shard)
                 empty(out)
+            _refuse_other_shares(out, shard)
             _start_or_resume(out, dataset, plan, recipe, models or {})
             journal = Journal(out / "manifest", shard)
         with journal:
@@ -175,6 +176,16 @@ def check_fresh(out: Path, shard: tuple[int, int]) -> None:
             f"{out}: shard {_shard_of(at_work[0])} is at work in it and --fresh would throw that away; "
             "wait for it or stop it first"
         )
+
+
+def _refuse_other_shares(out: Path, shard: tuple[int, int]) -> None:
+    """Processes that divide the jobs by different numbers would make the same ones at the same time."""
+    for lock in _at_work(out):
+        if int(_shard_of(lock).partition("/")[2]) != shard[1]:
+            raise UsageError(
+                f"{out}: shard {_shard_of(lock)} is at work in it, and this is {shard[0]}/{shard[1]}, "
+                "another division of the same jobs; wait for it, or start this one by the same division"
+            )
 
 
 def _at_work(out: Path) -> list[Path]:

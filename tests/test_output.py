@@ -171,7 +171,7 @@ def test_a_clip_recorded_while_another_process_finishes_is_not_left_over(tmp_pat
         other.__exit__()
 
     monkeypatch.setattr("argen.output._slim", slim)
-    by_hand(tmp_path, "")
+    by_hand(tmp_path, "", shard=(0, 2))
     assert clip.exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from filelock import FileLock, Timeout
 
@@ -64,6 +66,25 @@ def test_of_several_shards_none_may_start_over(source, tmp_path):
     with pytest.raises(UsageError, match=r"shard 0/2; remove the folder once, .* without --fresh"):
         run(source, tmp_path / "out", shard=(0, 2), fresh=True)
     assert snapshot(tmp_path / "out") == before
+
+
+def test_another_division_of_the_jobs_waits_until_the_first_is_over(source, tmp_path):
+    going = begin(source, tmp_path / "out", shard=(1, 3))
+    with pytest.raises(UsageError, match=r"shard 1/3 is at work in it, and this is 0/2, another division"):
+        run(source, tmp_path / "out", shard=(0, 2))
+    begin(source, tmp_path / "out", shard=(0, 3)).close()
+    going.close()
+    assert run(source, tmp_path / "out")
+
+
+def test_a_process_that_only_asks_for_a_lock_keeps_no_shard_from_starting(source, tmp_path):
+    run(source, tmp_path / "out")
+    asking = FileLock(tmp_path / "out/manifest/000-of-001.lock", thread_local=False)
+    asking.acquire()
+    timer = threading.Timer(0.2, asking.release)
+    timer.start()
+    with Journal(tmp_path / "out/manifest", (0, 1)):
+        timer.join()
 
 
 def test_a_start_is_seen_before_the_next_can_begin(source, tmp_path, monkeypatch):

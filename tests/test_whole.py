@@ -48,14 +48,14 @@ def test_two_that_write_one_clip_do_not_write_into_each_other(tmp_path):
 
 
 def once_within(monkeypatch, owner, name, call):
-    """Have `call` happen while a function is called for the first time."""
+    """Have `call` happen when a function has been called for the first time."""
     function, called = getattr(owner, name), []
 
     def hooked(*arguments, **named):
+        function(*arguments, **named)
         if not called:
             called.append(name)
             call()
-        return function(*arguments, **named)
 
     monkeypatch.setattr(owner, name, hooked)
 
