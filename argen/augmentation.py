@@ -75,8 +75,9 @@ def augment(
             while jobs := run.pending():
                 for batch in _batches(jobs, workshop.batch):
                     yield from _make(batch, workshop, run)
-            finish(run, dataset)
-            write_report(run.out)
+            summary = finish(run, dataset)
+            if not summary.left or run.alone():  # else there are others, and the last of them writes it
+                write_report(run.out, anew=False)
 
 
 def _tell_what_is_left_out(dataset: Dataset, plan: Plan) -> None:

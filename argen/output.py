@@ -5,6 +5,7 @@ Everything here can be done again at any time and gives the same bytes; it is ru
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from argen.manifest import Record
 from argen.run import LOCK, Run, disk_errors, write_atomically
 from argen.whole import part_of
 
+FINISH_LOCK = "finish.lock"  # below manifest/: who holds it may move clips and write tables and the report
 LOADING = "datasets.load_dataset('videofolder', data_dir='{out}')"
 
 
@@ -81,7 +83,7 @@ def read_summary(out: Path) -> Summary:
 
 def finish(run: Run, dataset: Dataset) -> Summary:
     """Bring the folder into its final form from what all processes have recorded so far."""
-    with disk_errors(run.out), FileLock(run.out / "manifest" / "finish.lock"):
+    with disk_errors(run.out), FileLock(run.out / "manifest" / FINISH_LOCK):
         with FileLock(run.out / LOCK):  # nobody begins until it is decided what is left over
             alone = run.alone()  # asked before reading: whoever ends meanwhile has recorded clips unseen here
             run.ledger.refresh()
@@ -234,7 +236,10 @@ def _slim(run: Run) -> Iterator[dict[str, Any]]:
             yield {name: getattr(record, name) for name in keep}
         file.flush()
         os.fsync(file.fileno())
-    part.replace(target)
+    if target.exists() and filecmp.cmp(part, target, shallow=False):
+        part.unlink()  # its time tells when records last changed; the report goes by it
+    else:
+        part.replace(target)
 
 
 def _follow(run: Run, record: Record, settled: Callable[[Record], bool]) -> Record:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from argen.face.action_units import ACTION_UNITS
+from argen.whole import part_of
 
 WIDTH: Final = 220
 HEIGHT: Final = 84
@@ -54,4 +55,14 @@ def draw_target(units: Float32[ndarray, "20"], path: Path, size: int = 160) -> N
     canvas = np.full((size * 2, size * 2, 3), 255, np.uint8)
     corners = (points[triangles()] * 2 * 16).round().astype(np.int32)
     cv2.polylines(canvas, list(corners), True, (150, 110, 60), 1, cv2.LINE_AA, 4)
-    cv2.imwrite(str(path), cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA))
+    save_image(path, cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA))
+
+
+def save_image(path: Path, picture: UInt8[ndarray, "H W 3"], quality: int = 85) -> None:
+    """Write blue, green, red as the file's suffix says; whole, or not at all."""
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    part = part_of(path)
+    part.write_bytes(cv2.imencode(path.suffix, picture, options)[1].tobytes())
+    part.replace(path)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from filelock import FileLock
 
 from argen.dataset.clip import Clip
 from argen.dataset.video import read_frames
 from argen.errors import JobError, UsageError
 from argen.gate import REASONS
 from argen.manifest import Record
-from argen.output import Summary, heat_picture, read_summary, source_picture
-from argen.report.charts import curves_svg, draw_target
+from argen.output import FINISH_LOCK, Summary, heat_picture, read_summary, source_picture
+from argen.report.charts import curves_svg, draw_target, save_image
 from argen.report.leakage import leakage
 from argen.report.methods import methods
 from argen.run import write_atomically
@@ -69,15 +70,40 @@ class Material:
         return min(margins, default=math.inf)
 
 
-def write_report(out: Path) -> Path:
-    """Write OUT/report and return its index. Raises UsageError for a folder that holds no run."""
-    material = read_material(out)
-    folder = out / "report"
+def write_report(out: Path, *, anew: bool = True) -> Path:
+    """Write OUT/report and return its index. Raises UsageError for a folder that holds no run.
+
+    Not `anew`, only if the records have changed since the last time: of processes that end together one does.
+    """
+    _refuse_unfinished(out)
+    (out / "manifest").mkdir(exist_ok=True)
+    with FileLock(out / "manifest" / FINISH_LOCK):  # records and clips stay as they are meanwhile
+        index = out / "report" / "index.html"
+        if anew or not _is_newer(index, out / "manifest.jsonl"):
+            _write_pages(read_material(out), index)
+    return index
+
+
+def _refuse_unfinished(out: Path) -> None:
+    if not (out / "run.json").is_file() or not (out / "manifest.jsonl").is_file():
+        raise UsageError(f"{out}: holds no finished run (no manifest.jsonl); run argen-augment into it first")
+
+
+def _is_newer(made: Path, source: Path) -> bool:
+    """Whether a file was written after what it is made from, or that is gone."""
+    if not made.exists():
+        return False
+    return not source.exists() or made.stat().st_mtime_ns > source.stat().st_mtime_ns
+
+
+def _write_pages(material: Material, index: Path) -> None:
+    folder = index.parent
     (folder / "media").mkdir(parents=True, exist_ok=True)
+    common = _common(material)
     worst = sorted(material.kept, key=material.margin)[:WORST]
     dropped = [record for record in material.records if record.status == "dropped" and record.file_name]
     page = _template("report.html.jinja").render(
-        **_common(material),
+        **common,
         cards=_cards(material, _spread(material.kept, ON_INDEX)),
         worst=_cards(material, worst),
         dropped=_cards(material, _spread(dropped, DROPPED_SHOWN)),
@@ -88,16 +114,14 @@ def write_report(out: Path) -> Path:
         ).most_common(20),
         leakage=leakage(material.out, material.records),
         methods=methods(material.run, material.records),
-        pages=_class_pages(material, folder),
+        pages=_class_pages(material, common, folder),
     )
-    write_atomically(folder / "index.html", page)
-    return folder / "index.html"
+    write_atomically(index, page)
 
 
 def read_material(out: Path) -> Material:
     """Read a run's folder."""
-    if not (out / "run.json").is_file() or not (out / "manifest.jsonl").is_file():
-        raise UsageError(f"{out}: holds no finished run (no manifest.jsonl); run argen-augment into it first")
+    _refuse_unfinished(out)
     with (out / "manifest.jsonl").open(encoding="utf-8") as file:
         records = tuple(Record.from_dict(json.loads(line)) for line in file)
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
@@ -148,7 +172,7 @@ def _common(material: Material) -> dict[str, Any]:
     }
 
 
-def _class_pages(material: Material, folder: Path) -> list[tuple[str, str, int]]:
+def _class_pages(material: Material, common: dict[str, Any], folder: Path) -> list[tuple[str, str, int]]:
     """Write every kept clip's card, a hundred a page; (class, file, clips) for the index to link."""
     pages = []
     labels = sorted({record.label for record in material.kept})
@@ -160,7 +184,7 @@ def _class_pages(material: Material, folder: Path) -> list[tuple[str, str, int]]
             part = of_class[start : start + ON_PAGE]
             name = f"class-{number}-{start // ON_PAGE + 1}.html"
             html = _template("class.html.jinja").render(
-                **_common(material),
+                **common,
                 label=label,
                 cards=_cards(material, part),
                 first=start + 1,
@@ -178,8 +202,9 @@ def _cards(material: Material, records: Sequence[Record]) -> list[Card]:
 def _card(material: Material, record: Record) -> Card:
     media, up = material.out / "report" / "media", "../"
     poster, target = media / f"{record.id}.jpg", media / f"{record.id}-target.png"
-    if not poster.exists():
-        _write_poster(material.out / record.file_name, record, poster)
+    clip = material.out / record.file_name
+    if not _is_newer(poster, clip):
+        _write_poster(clip, record, poster)
     if not target.exists():
         draw_target(np.asarray(record.target, np.float32), target)
     curves = material.out / "tracks" / f"{record.id}.npz"
@@ -208,14 +233,12 @@ def _below(out: Path, path: Path) -> str:
 
 def _write_poster(path: Path, record: Record, poster: Path) -> None:
     """The clip's strongest frame, as what a still page shows."""
-    import cv2
-
     try:
         frames = read_frames(Clip(record.id, record.label, "train", path, "video", record.subject))
     except JobError:
         return
     apex = int(np.abs(frames.astype(np.int16) - frames[0]).mean(axis=(1, 2, 3)).argmax())
-    cv2.imwrite(str(poster), frames[apex][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    save_image(poster, np.ascontiguousarray(frames[apex][:, :, ::-1]))
 
 
 def _spread(records: Sequence[Record], most: int) -> list[Record]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
+from filelock import FileLock
 
 from argen.errors import UsageError
-from argen.report.page import read_material, write_report
+from argen.manifest import Journal
+from argen.output import FINISH_LOCK
+from argen.report.page import _write_pages, read_material, write_report
 from tests import fakes
 from tests.test_augmentation import recipe, run, use
 
@@ -52,6 +57,77 @@ def test_it_can_be_built_again_without_the_models(out):
 def test_a_clip_that_is_gone_does_not_take_the_page_with_it(out):
     (out / read_material(out).kept[-1].file_name).unlink()
     assert "disgust: 4 of 4 kept" in write_report(out).read_text()
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The folders whose pages were written, one entry a time."""
+    seen = []
+
+    def write(material, index):
+        seen.append(index.parent)
+        _write_pages(material, index)
+
+    monkeypatch.setattr("argen.report.page._write_pages", write)
+    return seen
+
+
+def test_of_processes_that_end_together_one_writes_it(out, written):
+    """As the second finds it: all is recorded, and the page is younger than the records."""
+    run(out.parent / "source", out, recipe(count=4))
+    assert not written
+    write_report(out)  # that is what `argen report` does, whatever there is
+    assert len(written) == 1
+    (out / "report/index.html").unlink()
+    run(out.parent / "source", out, recipe(count=4))
+    assert len(written) == 2
+
+
+def test_while_others_have_jobs_left_it_is_theirs_to_write(monkeypatch, tmp_path, written):
+    use(monkeypatch, fakes.PaintedGenerator())
+    source = fakes.painted_dataset(tmp_path / "source")
+    monkeypatch.setattr("argen.run.Run._living", lambda self: [self.shard[0]])  # it would wait for the other
+    with Journal(tmp_path / "out/manifest", (1, 2)):
+        (tmp_path / "out/.argen.lock").touch()
+        run(source, tmp_path / "out", shard=(0, 2))
+        assert not written
+    run(source, tmp_path / "out", shard=(1, 2))
+    assert len(written) == 1
+
+
+def test_it_is_not_written_while_another_moves_clips(out, written):
+    """`argen report` beside a process that ends."""
+    lock = FileLock(out / "manifest" / FINISH_LOCK)
+    with lock:
+        thread = threading.Thread(target=write_report, args=(out,))
+        thread.start()
+        thread.join(0.3)
+        assert not written
+    thread.join()
+    assert written
+
+
+def test_a_poster_older_than_its_clip_is_drawn_again(out):
+    record = read_material(out).kept[0]
+    poster = out / "report/media" / f"{record.id}.jpg"
+    before = poster.read_bytes()
+    poster.write_bytes(b"of a clip that was made again")
+    os.utime(poster, (1, 1))
+    write_report(out)
+    assert poster.read_bytes() == before
+
+
+def test_a_picture_that_could_not_be_written_whole_is_not_there(out, monkeypatch):
+    poster = next((out / "report/media").glob("*.jpg"))
+    poster.unlink()
+
+    def stopped(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(poster), "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(out)
+    assert not poster.exists()
 
 
 def test_captions_and_labels_cannot_break_the_page(out):
