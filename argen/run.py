@@ -260,6 +260,8 @@ def _start_or_resume(
         )
         write_atomically(path, json.dumps(described, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
         return
+    if not listing_path.exists():  # run.json is what goes last
+        raise UsageError(f"{out}: was being emptied when that was stopped; start over with --fresh")
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = differing_keys(before["recipe"], described["recipe"])
     if changed:

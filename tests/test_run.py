@@ -100,3 +100,11 @@ def test_a_start_is_seen_before_the_next_can_begin(source, tmp_path, monkeypatch
     monkeypatch.setattr("argen.run.Journal", journal)
     run(source, tmp_path / "out")
     assert held == [(0, 1)]
+
+
+def test_a_folder_that_was_emptied_by_half_says_so(source, tmp_path):
+    run(source, tmp_path / "out")
+    (tmp_path / "out/manifest/source.json").unlink()
+    with pytest.raises(UsageError, match="start over with --fresh"):
+        run(source, tmp_path / "out")
+    assert run(source, tmp_path / "out", fresh=True)

@@ -211,7 +211,10 @@ def describe(summary: Summary) -> str:
         lines.append(
             "short of the target: the report says what was dropped and why; see gate.* and plan.tries"
         )
-    lines += [f"clips   {summary.out / 'train'}", f"report  {summary.report}", f"load    {summary.loading}"]
+    report = (
+        [f"report  {summary.report}"] if Path(summary.report).exists() else []
+    )  # the last shard writes it
+    lines += [f"clips   {summary.out / 'train'}", *report, f"load    {summary.loading}"]
     return "\n".join(lines)
 
 

@@ -127,6 +127,7 @@ def test_a_recogniser_predicts_where_it_was_trained(trained, tmp_path, monkeypat
 
     monkeypatch.setattr("argen.gain.runs.predict", predict)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     recogniser = {"validation": 0, "steps": 2, "batch": 2, "device": wish}
     this = experiment(tmp_path, recogniser=recogniser)
