@@ -32,6 +32,7 @@ class FrameCache:
     def __init__(self, folder: Path, limit_bytes: int = 8 << 30) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
+        self._unseen: int | None = None  # bytes written since the folder was last looked through
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, clip: Clip, size: int, most: int = MOST) -> UInt8[ndarray, "T size size 3"]:
@@ -51,13 +52,23 @@ class FrameCache:
         found = _open(path)
         if found is None:
             _write(path, read_frames(clip, most, size))
-            self.make_room(keep=path)
+            self._now_and_then(path)
             found = _open(path)
         if found is None:  # removed by another process between the two lines above
             return read_frames(clip, most, size)
         with contextlib.suppress(OSError):
             os.utime(path)  # the time of last use
         return found
+
+    def _now_and_then(self, written: Path) -> None:
+        """Make room, but not for each of thousands of clips: the limit is kept to one part in a hundred."""
+        with contextlib.suppress(OSError):
+            size = written.stat().st_size
+            if self._unseen is not None and self._unseen + size <= self.limit_bytes // 100:
+                self._unseen += size
+                return
+        self.make_room(keep=written)
+        self._unseen = 0
 
     def make_room(self, keep: Path | None = None) -> int:
         """Remove the least recently used until the folder is within its limit; the bytes it then holds."""

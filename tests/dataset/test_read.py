@@ -458,3 +458,15 @@ def test_bad_input(tmp_path, case):
         read_dataset(root, settings_of(**wishes))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_an_output_of_clips_whose_people_are_unknown_says_so_too(tmp_path):
+    """Its column holds names of sources, by which a synthetic clip stays with its own; they are no people."""
+    put_text(tmp_path / "run.json", '{"source": {"subjects_from": "clip"}}')
+    (tmp_path / "manifest").mkdir()
+    put_video(tmp_path / "train" / "sad" / "syn_1.mp4")
+    row = {"file_name": "sad/syn_1.mp4", "label": "sad", "synthetic": True, "subject": "train/sad/real"}
+    put_jsonl(tmp_path / "train" / "metadata.jsonl", [row])
+    dataset = read_dataset(tmp_path)
+    assert dataset.subjects_from == "clip"
+    assert dataset.clips[0].subject == "train/sad/real"

@@ -121,3 +121,12 @@ def test_a_window_is_in_order_inside_and_one_a_segment(frames, wanted, seed):
 def test_a_clip_shorter_than_the_window_shows_frames_again():
     assert pick(2, 6).tolist() == [0, 0, 0, 1, 1, 1]
     assert pick(1, 3).tolist() == [0, 0, 0]
+
+
+def test_the_folder_is_not_looked_through_for_every_clip(tmp_path, train_clips, monkeypatch):
+    looks = []
+    monkeypatch.setattr(FrameCache, "make_room", lambda self, keep=None: looks.append(keep))
+    cache = FrameCache(tmp_path)
+    for clip in train_clips:
+        cache(clip, 32)
+    assert len(looks) == 1

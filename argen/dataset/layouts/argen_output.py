@@ -42,16 +42,26 @@ def read(root: Path, fold: int = 1) -> Found:
     found.problems += on_disk.problems
     if any(row.get("subject") for row in described):
         found.subjects_from = "column"
+    if _told(root, "source", "subjects_from") == "clip":  # the column then holds the sources' own names
+        found.subjects_from = "clip"
     return found
 
 
 def run_fold(path: Path) -> int | None:
     """The fold that an output of ARGen was made in; None for any other folder."""
+    fold = _told(path, "recipe", "dataset", "fold")
+    return fold if isinstance(fold, int) else None
+
+
+def _told(path: Path, *keys: str) -> object:
+    """What run.json says under some keys; None where it says nothing."""
     try:
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        return int(run["recipe"]["dataset"]["fold"])
+        found = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        for key in keys:
+            found = found[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found
 
 
 def _real_rows(root: Path) -> dict[str, Mapping[str, str]]:
