@@ -2,18 +2,18 @@
 
 The toy: tiny random denoisers, eight steps, one source, groups of 16; the reward wants latents of mean 0.5
 that are still from frame to frame. A query is one clip that the reward sees. Both objectives are run at
-several learning rates, and each counts at the one that was best on other seeds. The ddpo preset is stopped
-once it has asked eight times what the default needed, so a ratio is at least an eighth, and true or too
-high. In the same way exploration that is correlated along frames (`rho` 0.5) is compared with white noise. A
-smooth toy on random weights shows how gradients scale and what they cost, and nothing about the quality of
-video.
+several learning rates, and each counts at the one that was best on other seeds. A run that isn't there after
+60 iterations counts as those, so a ratio is true or too high. How soon the ddpo preset gets there is luck
+(some of its runs do in two iterations, some never), and so is which rate it is given: five seeds gave 0.196
+on one machine and 0.25 on another, so fifteen are asked. In the same way exploration that is correlated
+along frames (`rho` 0.5) is compared with white noise. A smooth toy on random weights shows how gradients
+scale and what they cost, and nothing about the quality of video.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,11 +38,10 @@ from tests.tiny import CALLS, FAMILIES, tiny_pipeline
 THRESHOLD = -3.0  # of the toy reward: it starts near -12 and good runs end near -2
 GROUP = 16
 BUDGET = 60  # iterations
-PATIENCE = 8  # times the default's queries, after which the preset is stopped
 FAR = 2 * THRESHOLD  # below it every second iteration is looked at
 RATES = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)  # of equals the first, which is the steadiest
-TRIALS = (100, 101)  # seeds that rates are chosen on
-REPORTED = range(10, 15)  # seeds that figures are of
+TRIALS = range(100, 104)  # seeds that rates are chosen on
+REPORTED = range(10, 25)  # seeds that figures are of
 Options = Mapping[str, Any]
 """Settings of a run of the toy: objective, rho, ..."""
 PICTURE = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
@@ -158,7 +157,6 @@ def queries_ratio(  # noqa: PLR0917
     for options in pair:
         rate = best_rate(family, options, rates, trials, most)
         counts.append([queries(family, options, rate, seed, most) for seed in seeds])
-        most = min(most, math.ceil(PATIENCE * float(np.mean(counts[0])) / GROUP))
     pairs = np.array(counts, float).T
     value, low, high = bootstrap(
         range(len(pairs)), lambda i: float(np.divide(*pairs[i.astype(int)].mean(axis=0)))
