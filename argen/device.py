@@ -18,7 +18,7 @@ def torch_device(name: str, setting: str = "generate.device") -> torch.device:
     EnvironmentFault for a GPU that isn't there.
     """
     if name == "auto":
-        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
+        return _own_gpu(setting) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -28,12 +28,12 @@ def torch_device(name: str, setting: str = "generate.device") -> torch.device:
     return device
 
 
-def _own_gpu() -> torch.device:
+def _own_gpu(setting: str) -> torch.device:
     """The GPU of this launched process; the only one, where each process is shown but one."""
     own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if there > 1 and own >= there:
         raise EnvironmentFault(
-            f"generate.device: process {own} of this machine, but torch sees {there} GPUs; start that many"
+            f"{setting}: process {own} of this machine, but torch sees {there} GPUs; start that many"
         )
     return torch.device("cuda", own if there > 1 else 0)
 

@@ -170,28 +170,28 @@ def check_fresh(out: Path, shard: tuple[int, int]) -> None:
             "remove the folder once, then start the shards without --fresh"
         )
     with disk_errors(out):
-        at_work = _at_work(out)
+        at_work = next(_at_work(out), None)
     if at_work:
         raise UsageError(
-            f"{out}: shard {_shard_of(at_work[0])} is at work in it and --fresh would throw that away; "
+            f"{out}: shard {_shard_of(at_work)} is at work in it and --fresh would throw that away; "
             "wait for it or stop it first"
         )
 
 
 def _refuse_other_shares(out: Path, shard: tuple[int, int]) -> None:
     """Processes that divide the jobs by different numbers would make the same ones at the same time."""
-    for lock in _at_work(out):
-        if int(_shard_of(lock).partition("/")[2]) != shard[1]:
-            raise UsageError(
-                f"{out}: shard {_shard_of(lock)} is at work in it, and this is {shard[0]}/{shard[1]}, "
-                "another division of the same jobs; wait for it, or start this one by the same division"
-            )
+    for lock in _at_work(out, but=shard[1]):
+        raise UsageError(
+            f"{out}: shard {_shard_of(lock)} is at work in it, and this is {shard[0]}/{shard[1]}, "
+            "another division of the same jobs; wait for it, or start this one by the same division"
+        )
 
 
-def _at_work(out: Path) -> list[Path]:
-    """Locks of the shards that a living process holds."""
-    locks = sorted((out / "manifest").glob("*-of-*.lock"))
-    return [lock for lock in locks if _is_locked(lock, PROBE_SECONDS)]
+def _at_work(out: Path, but: int = 0) -> Iterator[Path]:
+    """Locks of shards that a living process holds, but for those of one division; each of them takes time."""
+    for lock in sorted((out / "manifest").glob("*-of-*.lock")):
+        if int(lock.stem.partition("-of-")[2]) != but and _is_locked(lock, PROBE_SECONDS):
+            yield lock
 
 
 def _shard_of(lock: Path) -> str:
