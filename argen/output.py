@@ -24,6 +24,7 @@ from PIL import Image
 
 from argen.config import OutputSettings
 from argen.dataset.clip import Clip, Dataset
+from argen.dataset.exporting.media import link
 from argen.dataset.exporting.names import folder_name
 from argen.face.track import FaceTrack
 from argen.manifest import Record
@@ -152,6 +153,7 @@ def save_picture(path: Path, frame: UInt8[ndarray, "H W 3"], longest: int = 256)
 def link_real(out: Path, dataset: Dataset, settings: OutputSettings) -> dict[str, str]:
     """Put every real clip beside the synthetic ones; clip id -> its name below OUT. Never writes to it."""
     names = real_names(dataset)
+    put = link if settings.real == "link" else shutil.copy2
     for clip in dataset.clips:
         target = out / names[clip.id]
         if target.exists():
@@ -160,11 +162,11 @@ def link_real(out: Path, dataset: Dataset, settings: OutputSettings) -> dict[str
         if clip.path.is_dir():
             part = target.with_name(f"{target.name}.part")
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(clip.path, part, copy_function=_copier(settings), symlinks=False)
+            shutil.copytree(clip.path, part, copy_function=put, symlinks=False)
         else:
             part = target.with_name(f"{target.name}.part")
             part.unlink(missing_ok=True)
-            _copier(settings)(str(clip.path), str(part))
+            put(str(clip.path), str(part))
         part.rename(target)
     return names
 
@@ -282,16 +284,3 @@ def _remove_leftovers(out: Path, named: set[str]) -> None:
             path.unlink()
     for path in (*out.glob("*.part"), *out.glob("*/*.part"), *out.glob("*/*/*.part")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _copier(settings: OutputSettings) -> Callable[[str, str], object]:
-    def link_or_copy(source: str, target: str) -> object:
-        try:
-            os.link(
-                os.path.realpath(source), target
-            )  # of the file itself: a link to it may lead nowhere here
-        except OSError:  # another file system, or one without links
-            shutil.copy2(source, target)
-        return target
-
-    return link_or_copy if settings.real == "link" else shutil.copy2

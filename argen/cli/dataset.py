@@ -115,7 +115,11 @@ def export_command(
     )
     if as_json:
         print(json.dumps({**asdict(done), "out": str(done.out)}, ensure_ascii=False))
-        return
+    else:
+        _tell_export(done)
+
+
+def _tell_export(done: Exported) -> None:
     for name, count in done.counts.items():
         print(f"{name:<16} {count:>8,}")
     print(f"labels           {', '.join(f'{number} {label}' for label, number in _in_order(done.labels))}")

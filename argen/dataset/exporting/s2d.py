@@ -74,23 +74,9 @@ def suffix(target: Target) -> str:
     return ".png" if target.layout == "mafw" else ".jpg"
 
 
-S2D = Format(
-    "s2d",
-    "frames",
-    partial(place, "s2d"),
-    partial(write, "s2d"),
-    names,
-    suffix,
-    prefixed=False,
-    absolute=False,
-)
-S4D = Format(
-    "s4d",
-    "frames",
-    partial(place, "s4d"),
-    partial(write, "s4d"),
-    names,
-    suffix,
-    prefixed=False,
-    absolute=False,
-)
+def _format(codebase: str) -> Format:
+    at, listed = partial(place, codebase), partial(write, codebase)
+    return Format(codebase, "frames", at, listed, names, suffix, prefixed=False, absolute=False)
+
+
+S2D, S4D = _format("s2d"), _format("s4d")
