@@ -95,6 +95,16 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
         )
 
 
+def check_origin(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with other jobs, models or reward files than a checkpoint names. Raises RecipeError."""
+    changed = differing_keys(before, json.loads(json.dumps(now)))
+    if changed:
+        raise RecipeError(
+            f"{folder}: this run was begun with others than now ({'; '.join(changed)}); put them back, or "
+            "choose another folder as tune.out"
+        )
+
+
 def optimizer_tensors(names: Weights, optimizer: Optimizer) -> dict[str, Tensor]:
     """An optimiser's state as named tensors."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 from torch.nn import Parameter
 
+from argen.errors import RecipeError
 from argen.tuning.advantage import Advantages, Rewards, conflict
+
+log = logging.getLogger(__name__)
+
+RATIO_TOLERANCE = {"cpu": 0.0}
+"""Largest deviation of the ratio from 1 before an update; other devices may round anew: 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,19 @@ class Meter:
         """One more value of a maximum."""
         self._sums[name] = [max([value, *self._sums[name]])]
 
+    def ratio(self, ratio: Float32[Tensor, "b"], *, untouched: bool) -> None:
+        """The largest deviation from 1 before this iteration's updates.
+
+        Raises RecipeError where there is one though the weights are still `untouched`.
+        """
+        deviation = float((ratio - 1).abs().max())
+        self.highest("ratio_deviation", deviation)
+        if untouched and not deviation <= RATIO_TOLERANCE.get(ratio.device.type, 1e-3):
+            raise RecipeError(
+                f"tune: before any update the probability ratio is off 1 by {deviation:.1e}: a replay isn't "
+                "its rollout (dropout, a dtype, an argument that changes between calls); nothing was trained"
+            )
+
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Count the seconds of a part."""
@@ -80,6 +102,8 @@ class Meter:
             self.add(f"idle_groups/{name}", float(advantages.idle[name]))
         self.add("gate_rate", advantages.gated / len(advantages.values))
         self.add("idle_groups", float(advantages.idle_groups))
+        if not advantages.values.any():
+            log.warning("no group's clips differed, so nothing is learnt")
         for pair, cosine in conflict(advantages.parts).items():
             self.add(f"conflict/{pair}", cosine)
 

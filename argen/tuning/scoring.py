@@ -6,7 +6,9 @@ the rest as `**columns`, and gives one number a clip, None for a clip that it ca
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,12 @@ class Case:
     id: str
     call: Mapping[str, Any]
     columns: Mapping[str, Any] = field(default_factory=dict)  # affect, source, person, ...
+
+
+def hash_of(cases: Sequence[Case]) -> str:
+    """Of jobs in their order: lessons and the order of tries name them by their places."""
+    told = [[case.id, str(case.call.get("prompt"))] for case in cases]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 Measure = Callable[[UInt8[ndarray, "T H W 3"], Case], FaceTrack]

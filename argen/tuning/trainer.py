@@ -7,8 +7,6 @@ are in the pipeline; the processes add up the small gradients of the adapter, on
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,13 +19,13 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import Parameter
 
-from argen.config import differing_keys
 from argen.errors import RecipeError
 from argen.generate.probe import denoisers
 from argen.tuning.admission import admit, batched, check_reference, common, together
 from argen.tuning.advantage import Advantages, PerPromptStatistics, Rewards, group_relative, weighted
 from argen.tuning.checkpoint import (
     Checkpoint,
+    check_origin,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
@@ -41,14 +39,11 @@ from argen.tuning.objective import OBJECTIVES, Moment, forward_process, leading_
 from argen.tuning.processes import add_up_gradients, gather
 from argen.tuning.rollout import Action, Pipeline, Trajectory, record, replay, steps_of, walk
 from argen.tuning.sampling import Draw, draws
-from argen.tuning.scoring import Case, Pending, Scorer, Scores
+from argen.tuning.scoring import Case, Pending, Scorer, Scores, hash_of
 from argen.tuning.settings import TuneSettings, warn
 from argen.tuning.transition import STILL, Step
 
 log = logging.getLogger(__name__)
-
-RATIO_TOLERANCE = {"cpu": 0.0}
-"""Largest deviation of the ratio from 1 before an update; other devices may round anew: 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +114,8 @@ class Tuner:
         self._always = bool(settings.beta) or self.sharded
         self._schedules: dict[int, tuple[Step, ...]] = {}
         self.memory = Memory()
-        self.beta = settings.beta
-        self.iteration = 0
-        self.origin = {"jobs": _hash_of(self.cases), **(origin or {})}
+        self.beta, self.iteration = settings.beta, 0
+        self.origin = {"jobs": hash_of(self.cases), **(origin or {})}
         self.notes: dict[str, Any] = {}  # what the caller wants to find again after a resume
         self._resume()
 
@@ -144,8 +138,6 @@ class Tuner:
                     self._update(meter)
         meter.scores(rewards, advantages)
         meter.add("motion", float(gather(self.accelerator, torch.cat([one.motion for one in scores])).mean()))
-        if advantages.idle_groups == self.settings.prompts:
-            log.warning("%d: no group's clips differed, so nothing was learnt", self.iteration + 1)
         if self.settings.kl_target:
             self._steer(meter)
         self.iteration += 1
@@ -163,10 +155,8 @@ class Tuner:
         tensors: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in self.weights.items()}
         tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= optimizer_tensors(self.weights, self.optimizer)
-        state = {
-            "statistics": self.statistics.state(), "notes": self.notes, "beta": self.beta,
-            "origin": self.origin,
-        }  # fmt: skip
+        state = {"statistics": self.statistics.state(), "notes": self.notes, "beta": self.beta}
+        state["origin"] = self.origin
         self.lessons.forget(save_checkpoint(self.folder, Checkpoint(self.iteration, tensors, state)))
 
     def _draws(self) -> Iterator[Draw]:
@@ -304,7 +294,7 @@ class Tuner:
         clips = self.settings.prompts * (self.settings.best or self.settings.num_generations)
         terms = OBJECTIVES[self.settings.objective](moment, replace(self.settings.knobs, beta=self.beta))
         if update == 0:
-            self._check_ratio(terms.ratio, meter)
+            meter.ratio(terms.ratio, untouched=self.iteration == 0)
         with meter.gradient_of_step(moment.action.law.index, self.weights):
             torch.autograd.backward(terms.loss.sum() / (clips * actions))
         meter.add("loss", float(terms.loss.detach().mean()))
@@ -313,15 +303,6 @@ class Tuner:
         if moment.reference is not None:
             with torch.no_grad():
                 meter.add("kl_to_reference", float(moment.kl(moment.reference).mean()))
-
-    def _check_ratio(self, ratio: Float32[Tensor, "b"], meter: Meter) -> None:
-        deviation = float((ratio - 1).abs().max())
-        meter.highest("ratio_deviation", deviation)
-        if self.iteration == 0 and not deviation <= RATIO_TOLERANCE.get(ratio.device.type, 1e-3):
-            raise RecipeError(
-                f"tune: before any update the probability ratio is off 1 by {deviation:.1e}: a replay isn't "
-                "its rollout (dropout, a dtype, an argument that changes between calls); nothing was trained"
-            )
 
     def _references(self, trajectory: Trajectory) -> dict[int, Tensor]:
         """The untuned model's mean at each action, asked as `tune.reference` says."""
@@ -344,14 +325,9 @@ class Tuner:
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder) if self.folder else None
-        if checkpoint is None:
+        if checkpoint is None or self.folder is None:
             return
-        changed = differing_keys(checkpoint.state["origin"], json.loads(json.dumps(self.origin)))
-        if changed:
-            raise RecipeError(
-                f"{self.folder}: this run was begun with others than now ({'; '.join(changed)}); put them "
-                "back, or choose another folder as tune.out"
-            )
+        check_origin(self.folder, checkpoint.state["origin"], self.origin)
         put(self.weights, checkpoint.tensors, "weight.")
         put(self.average, checkpoint.tensors, "average.")
         restore_optimizer(self.weights, self.optimizer, checkpoint.tensors)
@@ -363,9 +339,3 @@ class Tuner:
             rank, world = self.accelerator.process_index, self.accelerator.num_processes
             self.lessons.restore(self.iteration, range(rank, self.settings.prompts, world))
         log.info("going on after iteration %d", self.iteration)
-
-
-def _hash_of(cases: Sequence[Case]) -> str:
-    """Of the jobs in their order: lessons and the order of tries name them by their places."""
-    told = [[case.id, str(case.call.get("prompt"))] for case in cases]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
