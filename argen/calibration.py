@@ -23,7 +23,8 @@ from argen.dataset.video import read_frames
 from argen.errors import DatasetError, JobError
 from argen.face import measures
 from argen.face.reader import load_reader
-from argen.face.track import FaceTrack, calmest_frame
+from argen.face.track import FaceReader, FaceTrack, calmest_frame
+from argen.generate.placing import place_clip
 
 log = logging.getLogger(__name__)
 FEWEST = 3
@@ -73,17 +74,36 @@ def calibrate_gate(dataset: Dataset, recipe: Recipe, reject: float = 0.05, most:
     try:
         for clip in in_turn(dataset)[:most]:
             try:
-                frames = read_frames(clip, recipe.face.max_frames, recipe.generate.size)
+                frames, track = as_generated(clip, reader, recipe)
             except JobError as error:
                 log.warning("%s: passed over: %s", clip.id, error)
                 continue
-            for name, score in score_real(frames, reader(frames), reader.same_person).items():
+            for name, score in score_real(frames, track, reader.same_person).items():
                 scores[name].append(score)
     finally:
         reader.close()
     if not scores:
         raise DatasetError(f"{dataset.root}: no training clip with a measurable face; see `argen scan`")
     return Calibration(dict(scores), reject, reader.name)
+
+
+def as_generated(
+    clip: Clip, reader: FaceReader, recipe: Recipe
+) -> tuple[UInt8[ndarray, "T S S 3"], FaceTrack]:
+    """A real clip at the size of generated ones and cut as they are, around its calmest face, and its track.
+
+    Raises UnreadableClip, or NoFaceFound for a face that is too small or lies outside its frame.
+    """
+    made, most = recipe.generate, recipe.face.max_frames
+    frames = read_frames(clip, most)
+    if made.generator == "warp" or frames.shape[1:3] != (made.size, made.size):
+        track = reader(frames)
+        calm = calmest_frame(track)
+        if calm >= 0 and np.isfinite(track.landmarks[calm]).all():
+            frames = place_clip(frames, track.landmarks[calm], made.size)
+        else:
+            frames = read_frames(clip, most, made.size)
+    return frames, reader(frames)
 
 
 def score_real(frames: UInt8[ndarray, "T H W 3"], track: FaceTrack, same_person: float) -> dict[str, float]:

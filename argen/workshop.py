@@ -34,7 +34,7 @@ from argen.face.reader import load_reader
 from argen.face.track import FaceReader, FaceTrack, calmest_frame
 from argen.gate import Verdict, judge
 from argen.generate.load import load_generator
-from argen.generate.placing import place
+from argen.generate.placing import place, place_clip
 from argen.generate.request import Generator, Request
 from argen.output import save_picture, source_picture
 from argen.plan import CALM, Job
@@ -161,8 +161,14 @@ class Workshop:
         return track
 
     def _as_generated(self, clip: Clip) -> tuple[UInt8[ndarray, "T H W 3"], FaceTrack]:
-        """A real clip at the length and size of generated ones, so that neither gives it away."""
-        frames = read_frames(clip, self._recipe.generate.frames, self._recipe.generate.size)
+        """A real clip at the length and size of generated ones and cut as they are, so that none of it gives
+        it away: by one square, around the calm face that a clip would begin from.
+        """
+        source, made = self.source(clip.id), self._recipe.generate
+        if np.isfinite(source.landmarks).all() and not self._generator.takes_whole(source.frame):
+            frames = place_clip(read_frames(clip, made.frames), source.landmarks, made.size)
+        else:
+            frames = read_frames(clip, made.frames, made.size)
         return frames, self._reader(frames)
 
     def source(self, clip_id: str) -> Source:

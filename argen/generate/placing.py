@@ -28,10 +28,44 @@ class Placed:
     landmarks: Float32[ndarray, "478 3"]  # pixels of `frame`; z in the same unit
 
 
-def place(frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], size: int) -> Placed:
-    """Cut a square around the face and resize it to `size`; never distorted.
+@dataclass(frozen=True)
+class Square:
+    """Where a frame is cut, in its pixels; it may reach beyond the border, which is then repeated."""
 
-    The square is moved and shrunk to stay inside the frame, which for a square frame tight around a face
+    x: int
+    y: int
+    side: int
+
+    def cut(self, frame: UInt8[ndarray, "H W 3"], size: int) -> UInt8[ndarray, "S S 3"]:
+        """The square of `frame`, resized to `size`."""
+        cut = _cut(frame, self.x, self.y, self.side)
+        filter_ = cv2.INTER_AREA if self.side > size else cv2.INTER_CUBIC
+        resized = cut if self.side == size else cv2.resize(cut, (size, size), interpolation=filter_)
+        return np.ascontiguousarray(resized)
+
+
+def place(frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], size: int) -> Placed:
+    """Cut a square around the face and resize it to `size`; never distorted. Raises as `square_around`."""
+    square = square_around(frame.shape[:2], landmarks)
+    moved = np.asarray(landmarks, np.float64) - [square.x, square.y, 0]
+    scale = size / square.side
+    moved[:, :2] = (moved[:, :2] + 0.5) * scale - 0.5
+    moved[:, 2] *= scale
+    return Placed(square.cut(frame, size), moved.astype(np.float32))
+
+
+def place_clip(
+    frames: UInt8[ndarray, "T H W 3"], landmarks: Float32[ndarray, "478 3"], size: int
+) -> UInt8[ndarray, "T S S 3"]:
+    """All frames cut by the one square that `place` cuts around these landmarks. Raises as it does."""
+    square = square_around(frames.shape[1:3], landmarks)
+    return np.stack([square.cut(frame, size) for frame in frames])
+
+
+def square_around(shape: tuple[int, ...], landmarks: Float32[ndarray, "478 3"]) -> Square:
+    """The square around a face in a frame of `shape` (height, width).
+
+    It is moved and shrunk to stay inside the frame, which for a square frame tight around a face
     means the whole frame; only where not even the face with a margin fits, border pixels are repeated.
     Raises NoFaceFound if landmarks are missing, outside the frame or too close together.
     """
@@ -39,7 +73,7 @@ def place(frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], 
     if not np.isfinite(points).all():
         raise NoFaceFound("source frame: no face landmarks; choose a frame with one visible face")
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-    height, width = frame.shape[:2]
+    height, width = shape
     if (high < 0).any() or (low > [width, height]).any():
         raise NoFaceFound("source frame: the landmarks lie outside it; were they read on this frame?")
     face = float((high - low).max())
@@ -48,17 +82,10 @@ def place(frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], 
             f"source frame: the face is {face:.0f} pixels high; at least {LEAST_FACE} are needed"
         )
     side = round(min(face * ROOM, max(min(height, width), face * LEAST_ROOM)))
-    corner = [
+    x, y = (
         _start(centre, side, length) for centre, length in zip((low + high) / 2, (width, height), strict=True)
-    ]
-    cut = _cut(frame, corner[0], corner[1], side)
-    scale = size / side
-    moved = np.asarray(landmarks, np.float64) - [corner[0], corner[1], 0]
-    moved[:, :2] = (moved[:, :2] + 0.5) * scale - 0.5
-    moved[:, 2] *= scale
-    filter_ = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    resized = cut if side == size else cv2.resize(cut, (size, size), interpolation=filter_)
-    return Placed(np.ascontiguousarray(resized), moved.astype(np.float32))
+    )
+    return Square(x, y, side)
 
 
 def _start(centre: float, side: int, length: int) -> int:
