@@ -158,6 +158,14 @@ def check_place(out: Path, source: Path) -> None:
             )
 
 
+def claim(out: Path, source: Path) -> None:
+    """Make the folder ARGen's before anything is remembered in it. Raises UsageError, EnvironmentFault."""
+    check_place(out, source)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCK).touch()
+
+
 def check_fresh(out: Path, shard: tuple[int, int]) -> None:
     """Refuse to start over where that would throw away what another process makes.
 

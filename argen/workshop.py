@@ -151,14 +151,7 @@ class Workshop:
 
     def track_of(self, clip: Clip) -> FaceTrack:
         """The FaceTrack of a source clip: measured once, then read from the cache."""
-        most = self._recipe.face.max_frames
-        content = f"{fingerprint(clip)} {most}"
-        path = self._cache / "tracks" / track_name(content, self._reader.name, self._reader.weights)
-        if path.exists():
-            return load_track(path)
-        track = self._reader(read_frames(clip, most))
-        save_track(path, track)
-        return track
+        return _measured(clip, self._recipe.face.max_frames, self._reader, self._cache)
 
     def _as_generated(self, clip: Clip) -> tuple[UInt8[ndarray, "T H W 3"], FaceTrack]:
         """A real clip at the length and size of generated ones and cut as they are, so that none of it gives
@@ -280,18 +273,31 @@ class Workshop:
         self._reader.close()
 
 
-def read_source(path: Path, recipe: Recipe) -> Dataset:
-    """The dataset of a recipe; where it asks for subjects by identity, faces are measured and clustered."""
+def read_source(path: Path, recipe: Recipe, cache: Path | None = None) -> Dataset:
+    """The dataset of a recipe; where it asks for subjects by identity, faces are measured and clustered.
+
+    Faces are measured once, if `cache` names a folder to remember them in.
+    """
     dataset = read_dataset(path, recipe.dataset)
     if recipe.dataset.subjects != "identity":
         return dataset
     reader = load_reader(recipe.face, recipe.generate.device)
     try:
         return subjects_by_identity(
-            dataset, lambda clip: reader(read_frames(clip, FRAMES_TO_KNOW)).person, reader.same_person
+            dataset, lambda clip: _measured(clip, FRAMES_TO_KNOW, reader, cache).person, reader.same_person
         )
     finally:
         reader.close()
+
+
+def _measured(clip: Clip, most: int | None, reader: FaceReader, cache: Path | None) -> FaceTrack:
+    """What a reader sees in at most so many frames of a clip: measured once, then read from the cache."""
+    if cache is None:
+        return reader(read_frames(clip, most))
+    path = cache / "tracks" / track_name(f"{fingerprint(clip)} {most}", reader.name, reader.weights)
+    if not path.exists():
+        save_track(path, reader(read_frames(clip, most)))
+    return load_track(path)
 
 
 def as_placed(

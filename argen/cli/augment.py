@@ -92,9 +92,12 @@ def augment_command(
         return
     from argen.augmentation import augment
     from argen.output import read_summary
+    from argen.run import claim
     from argen.workshop import read_source
 
-    dataset = read_source(src, chosen)
+    if chosen.dataset.subjects == "identity":
+        claim(out, src)
+    dataset = read_source(src, chosen, out / "cache")
     records = augment(dataset, chosen, out, shard=read_shard(shard), retry_failed=retry_failed, fresh=fresh)
     try:
         for _ in with_progress(records, out):

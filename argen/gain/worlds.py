@@ -68,7 +68,7 @@ def most_wanted(dataset: Dataset, arms: Iterable[Arm]) -> dict[str, int]:
 
 def read_world(experiment: Experiment) -> Dataset:
     """The real clips, as the recipe says. Raises DatasetError: no test split, or what no test may hold."""
-    dataset = read_source(experiment.world, experiment.recipe)
+    dataset = read_source(experiment.world, experiment.recipe, experiment.out / "cache")
     check_test(dataset)
     return dataset
 

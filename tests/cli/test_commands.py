@@ -108,6 +108,32 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, source, tmp_path):
     assert "run the same command again" in err
 
 
+def test_people_are_told_apart_once(monkeypatch, capsys, source, tmp_path):
+    """Also where the first run was stopped before it began: the folder is known as ARGen's."""
+    use(monkeypatch, fakes.PaintedGenerator())
+    read, see = [], fakes.PaintedReader.__call__
+
+    def counted(self, frames, first_units=None):
+        read.append(len(frames))
+        return see(self, frames, first_units)
+
+    monkeypatch.setattr(fakes.PaintedReader, "__call__", counted)
+    small = ("--count", "1", "--class", "disgust", "--set", "generate.frames=6", *EASY)
+    small += ("--set", "dataset.subjects=identity")
+    with monkeypatch.context() as stopped:
+        stopped.setattr("argen.augmentation.make_plan", lambda *_: sys.exit(130))
+        call(stopped, capsys, "augment", str(source), str(tmp_path / "out"), *small)
+    pictures = sum(1 for _ in source.rglob("*.png"))
+    assert len(read) == pictures
+    code, out, _ = call(monkeypatch, capsys, "augment", str(source), str(tmp_path / "out"), *small)
+    assert code == 0
+    assert "1 of 1 kept" in out
+    clips = len(read) - pictures
+    call(monkeypatch, capsys, "augment", str(source), str(tmp_path / "out"), *small)
+    assert clips < pictures
+    assert len(read) == pictures + clips
+
+
 def test_a_full_disk_is_exit_4_and_loses_nothing(monkeypatch, capsys, source, tmp_path):
     import errno
 
