@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,11 @@ def beside(rgb: Path, defect: str) -> Source:
 
 def _pictures(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
-    return [p for p in files if not p.stem.endswith("_mask")]
+    pictures = [p for p in files if not p.stem.endswith("_mask")]
+    for one, other in pairwise(pictures):
+        if one.stem == other.stem:
+            raise DatasetError(f"{other}: {one.name} has the same name, and their masks would; rename one")
+    return pictures
 
 
 def _picture(path: Path) -> np.ndarray:

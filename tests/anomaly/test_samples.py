@@ -173,11 +173,14 @@ def test_table_is_cut_by_its_plane():
     assert (cut[..., 2] != 0).sum() == 100
 
 
+def put_picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grey()).save(path)
+
+
 def test_plain_folder(tmp_path):
     for name in ("train/a.png", "train/b.png", "test/good/c.png", "test/torn/d.png", "test/torn/d_mask.png"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(grey()).save(path)
+        put_picture(tmp_path / name)
     tifffile.imwrite(tmp_path / "train" / "a.tiff", table(), photometric="rgb")
     (category,) = read_layout(tmp_path, "folder")
     assert [s.defect for s in category.test] == ["good", "torn"]
@@ -199,6 +202,13 @@ def test_spoilt_mvtec3d(tmp_path, spoil, message):
     spoil(tmp_path)
     with pytest.raises(DatasetError, match=message):
         load(read_layout(tmp_path, "mvtec3d")[0].train[0])
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    for name in ("train/a.png", "test/torn/d.png", "test/torn/d.jpg"):
+        put_picture(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"d\.png: d\.jpg has the same name"):
+        read_layout(tmp_path, "folder")
 
 
 @pytest.mark.parametrize(

@@ -573,6 +573,12 @@ def exported_before(tmp_path: Path) -> Dataset:
     return dataset
 
 
+def exported_and_damaged(tmp_path: Path) -> Dataset:
+    dataset = exported_before(tmp_path)
+    put_text(tmp_path / "out/export.json", '{"format": "dfer-c')
+    return dataset
+
+
 def beside_a_file(tmp_path: Path) -> Dataset:
     put_text(tmp_path / "out", "a file")
     return plain(tmp_path)
@@ -604,6 +610,7 @@ BAD = {
     "a place with a blank": (plain, "my out", {}, UsageError, r"separates its columns by blanks"),
     "a folder of something else": (occupied, "out", {}, UsageError, r"is not empty and no export of ARGen"),
     "another format before": (exported_before, "out", {}, UsageError, r"was exported with another format"),
+    "a damaged record": (exported_and_damaged, "out", {}, UsageError, r"export\.json: is damaged; delete"),
     "a place that cannot be": (plain, "src/happy/a.mp4/x", {}, UsageError, r"lies inside"),
     **{
         f"a prefix for {name}": (plain, "out", {"codebase": name, "prefix": "/data"}, UsageError, "no prefix")

@@ -126,7 +126,7 @@ def _begin(out: Path, dataset: Dataset, settings: Mapping[str, Any]) -> None:
         raise UsageError(f"{out}: lies inside {dataset.root}; an export goes beside its source, not into it")
     record = out / RECORD
     if record.is_file():
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = _read_record(record)
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise UsageError(f"{out}: was exported with another {', '.join(changed)}; choose another folder")
@@ -138,6 +138,16 @@ def _begin(out: Path, dataset: Dataset, settings: Mapping[str, Any]) -> None:
         write_lines(record, [json.dumps({**settings, "finished": False}, ensure_ascii=False, indent=1)])
     except OSError as error:
         raise EnvironmentFault(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _read_record(path: Path) -> dict[str, object]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path}: is damaged; delete the folder, or choose another")
+    return record
 
 
 def _place_all(
