@@ -65,9 +65,19 @@ class Material:
         return dict(self.run["recipe"]["gate"])
 
     def margin(self, record: Record) -> float:
-        """How far the clip's weakest check is above its threshold."""
-        margins = [score - self.thresholds.get(name, 0.0) for name, score in record.scores.items()]
-        return min(margins, default=math.inf)
+        """The margin of the clip's weakest check."""
+        return min(self.margins(record).values(), default=math.inf)
+
+    def margins(self, record: Record) -> dict[str, float]:
+        """How far each check is on the way from its threshold (0) to the best that it can say (1).
+
+        Not plain differences: what asks for 0.9 would seem the weakest of every clip that is perfect in it.
+        """
+        margins = {}
+        for name, score in record.scores.items():
+            threshold = self.thresholds.get(name, 0.0)
+            margins[name] = (score - threshold) / max(1 - threshold, 1e-9) if score < 1 else 1.0
+        return margins
 
 
 def write_report(out: Path, *, anew: bool = True) -> Path:
@@ -213,7 +223,7 @@ def _card(material: Material, record: Record) -> Card:
         with np.load(curves, allow_pickle=False) as arrays:
             svg = curves_svg(arrays["target"], arrays["seen"])
     source = source_picture(material.out, record.source)
-    margins = {name: score - material.thresholds.get(name, 0.0) for name, score in record.scores.items()}
+    margins = material.margins(record)
     return Card(
         record,
         up + record.file_name,

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
@@ -46,6 +47,18 @@ def test_everything_it_points_to_is_on_disk_and_nothing_is_elsewhere(out):
         assert "://" not in target
         assert (out / "report" / target).resolve().is_file(), target
     assert "base64" not in html
+
+
+def test_what_is_perfect_is_no_clips_weakest_check(out):
+    """`one_face` asks for 0.9, so 1.00 is just 0.1 above it."""
+    material = read_material(out)
+    record = material.records[0]
+    scores = {"one_face": 1.0, "requested": 0.55, "smooth": 0.9}
+    gate = {"one_face": 0.9, "requested": 0.2, "smooth": 0.3}
+    material = replace(material, run={"recipe": {"gate": gate}})
+    margins = material.margins(replace(record, scores=scores))
+    assert margins == pytest.approx({"one_face": 1, "requested": 0.4375, "smooth": 6 / 7})
+    assert material.margin(replace(record, scores={**scores, "one_face": 0.91})) == pytest.approx(0.1)
 
 
 def test_it_can_be_built_again_without_the_models(out):
