@@ -27,7 +27,7 @@ from argen.run import write_atomically
 
 ON_INDEX: Final = 24  # clips on the first page's wall, whatever the run's size
 ON_PAGE: Final = 100  # clips on one page of a class
-WORST: Final = 20
+WORST: Final = 20  # and at most a quarter of those kept, which the wall shows as well
 DROPPED_SHOWN: Final = 12
 
 
@@ -110,7 +110,7 @@ def _write_pages(material: Material, index: Path) -> None:
     folder = index.parent
     (folder / "media").mkdir(parents=True, exist_ok=True)
     common = _common(material)
-    worst = sorted(material.kept, key=material.margin)[:WORST]
+    worst = sorted(material.kept, key=material.margin)[: min(WORST, len(material.kept) // 4)]
     dropped = [record for record in material.records if record.status == "dropped" and record.file_name]
     page = _template("report.html.jinja").render(
         **common,
