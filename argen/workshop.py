@@ -28,7 +28,7 @@ from argen.dataset.fingerprint import fingerprint
 from argen.dataset.read import read_dataset
 from argen.dataset.subjects import subjects_by_identity
 from argen.dataset.video import probe, read_frames, spread
-from argen.errors import JobError, NoFaceFound, did_you_mean
+from argen.errors import JobError, NoFaceFound, UnreadableClip, did_you_mean
 from argen.face.cache import load_track, save_track, track_name
 from argen.face.reader import load_reader
 from argen.face.track import FaceReader, FaceTrack, calmest_frame
@@ -295,9 +295,14 @@ def _measured(clip: Clip, most: int | None, reader: FaceReader, cache: Path | No
     if cache is None:
         return reader(read_frames(clip, most))
     path = cache / "tracks" / track_name(f"{fingerprint(clip)} {most}", reader.name, reader.weights)
-    if not path.exists():
-        save_track(path, reader(read_frames(clip, most)))
-    return load_track(path)
+    if path.exists():
+        try:
+            return load_track(path)
+        except UnreadableClip as error:  # the machine lost its power while it was written
+            log.warning("%s; measured again", error)
+    track = reader(read_frames(clip, most))
+    save_track(path, track)
+    return track
 
 
 def as_placed(

@@ -11,6 +11,7 @@ from argen.anomaly.gate import FaceGate
 from argen.config import load_recipe
 from argen.dataset.clip import Clip
 from argen.dataset.read import read_dataset
+from argen.face.cache import load_track
 from argen.generate.request import Request
 from argen.plan import Job
 from argen.workshop import Source, Workshop, as_placed
@@ -70,3 +71,13 @@ def test_a_clip_is_compared_with_the_frame_that_it_began_with():
     np.testing.assert_array_equal(landmarks, track.landmarks[0])
     zoomed, _ = as_placed(source, 2 * small, whole=False)
     assert not np.array_equal(zoomed, wide)
+
+
+def test_a_damaged_track_is_measured_again(workshop, caplog):
+    clip = workshop._dataset.train[0]
+    workshop.track_of(clip)
+    (path,) = workshop._cache.rglob("*.npz")
+    path.write_bytes(b"")
+    again = workshop.track_of(clip)
+    assert "not a track that ARGen wrote" in caplog.text
+    np.testing.assert_array_equal(load_track(path).action_units, again.action_units)

@@ -71,15 +71,11 @@ def load_track(path: Path) -> FaceTrack:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read("header.json"))
             if header["version"] != VERSION:
-                raise UnreadableClip(
-                    f"{path}: measured by another version of ARGen; delete it to measure again"
-                )
+                raise UnreadableClip(f"{path}: measured by another version of ARGen")
             arrays = {
                 name: np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
                 for name in _ARRAYS
             }
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableClip(
-            f"{path}: not a track that ARGen wrote ({error}); delete it to measure again"
-        ) from error
+        raise UnreadableClip(f"{path}: not a track that ARGen wrote ({error})") from error
     return FaceTrack(**arrays, reader=header["reader"], weights=header["weights"])

@@ -54,7 +54,7 @@ def test_numpy_reads_it_without_pickles(tmp_path, track):
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "t.npz"
     path.write_bytes(content)
-    with pytest.raises(UnreadableClip, match=r"t\.npz: not a track that ARGen wrote .* delete it"):
+    with pytest.raises(UnreadableClip, match=r"t\.npz: not a track that ARGen wrote"):
         cache.load_track(path)
 
 
