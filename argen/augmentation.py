@@ -33,7 +33,8 @@ from argen.output import finish, heat_picture, save_curves, save_picture
 from argen.plan import Job, Plan, make_plan
 from argen.report.page import write_report
 from argen.run import Run, check_fresh, check_place, open_run
-from argen.workshop import Source, Workshop, open_workshop, why_not
+from argen.source import Source
+from argen.workshop import Workshop, open_workshop, why_not
 
 log = logging.getLogger(__name__)
 TRIAL_SOURCES = 5

@@ -117,9 +117,8 @@ def open_run(
     Raises UsageError if the folder holds something else, RecipeError if the recipe or the source changed,
     EnvironmentFault if it cannot be written.
     """
-    check_place(out, dataset.root)
+    claim(out, dataset.root)
     with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / LOCK):  # until the shard's own is held, so that no start is unseen by another
             if fresh:
                 check_fresh(out, shard)
@@ -159,7 +158,7 @@ def check_place(out: Path, source: Path) -> None:
 
 
 def claim(out: Path, source: Path) -> None:
-    """Make the folder ARGen's before anything is remembered in it. Raises UsageError, EnvironmentFault."""
+    """Make the folder ARGen's, before anything is written into it. Raises UsageError, EnvironmentFault."""
     check_place(out, source)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +24,19 @@ from argen.affect.emotion import canonical
 from argen.affect.profile import sample_apex
 from argen.config import AffectSettings, Recipe
 from argen.dataset.clip import Clip, Dataset
-from argen.dataset.fingerprint import fingerprint
 from argen.dataset.read import read_dataset
 from argen.dataset.subjects import subjects_by_identity
 from argen.dataset.video import probe, read_frames, spread
-from argen.errors import JobError, NoFaceFound, UnreadableClip, did_you_mean
-from argen.face.cache import load_track, save_track, track_name
+from argen.errors import JobError, NoFaceFound, did_you_mean
 from argen.face.reader import load_reader
 from argen.face.track import FaceReader, FaceTrack, calmest_frame
 from argen.gate import Verdict, judge
 from argen.generate.load import load_generator
-from argen.generate.placing import place, place_clip
+from argen.generate.placing import place_clip
 from argen.generate.request import Generator, Request
 from argen.output import save_picture, source_picture
 from argen.plan import CALM, Job
+from argen.source import Source, around_face, as_placed, measured
 
 if TYPE_CHECKING:
     from argen.anomaly.gate import FaceGate
@@ -47,18 +46,6 @@ DIRECTION_DRAWS = 64
 FRAMES_TO_KNOW = 3  # frames of a clip that tell who it is
 CALM_EXAMPLES = 20
 SOURCES_AT_HAND = 16  # source frames kept: classes that take turns share their calm clips
-
-
-@dataclass(frozen=True)
-class Source:
-    """The calm frame of a training clip, from which clips are made."""
-
-    clip: Clip
-    frame_index: int
-    frame: UInt8[ndarray, "H W 3"]
-    landmarks: Float32[ndarray, "478 3"]
-    action_units: Float32[ndarray, "20"]
-    person: Float32[ndarray, "D"]
 
 
 class Workshop:
@@ -151,7 +138,7 @@ class Workshop:
 
     def track_of(self, clip: Clip) -> FaceTrack:
         """The FaceTrack of a source clip: measured once, then read from the cache."""
-        return _measured(clip, self._recipe.face.max_frames, self._reader, self._cache)
+        return measured(clip, self._recipe.face.max_frames, self._reader, self._cache)
 
     def _as_generated(self, clip: Clip) -> tuple[UInt8[ndarray, "T H W 3"], FaceTrack]:
         """A real clip at the length and size of generated ones and cut as they are, so that none of it gives
@@ -284,52 +271,10 @@ def read_source(path: Path, recipe: Recipe, cache: Path | None = None) -> Datase
     reader = load_reader(recipe.face, recipe.generate.device)
     try:
         return subjects_by_identity(
-            dataset, lambda clip: _measured(clip, FRAMES_TO_KNOW, reader, cache).person, reader.same_person
+            dataset, lambda clip: measured(clip, FRAMES_TO_KNOW, reader, cache).person, reader.same_person
         )
     finally:
         reader.close()
-
-
-def _measured(clip: Clip, most: int | None, reader: FaceReader, cache: Path | None) -> FaceTrack:
-    """What a reader sees in at most so many frames of a clip: measured once, then read from the cache."""
-    if cache is None:
-        return reader(read_frames(clip, most))
-    path = cache / "tracks" / track_name(f"{fingerprint(clip)} {most}", reader.name, reader.weights)
-    if path.exists():
-        try:
-            return load_track(path)
-        except UnreadableClip as error:  # the machine lost its power while it was written
-            log.warning("%s; measured again", error)
-    track = reader(read_frames(clip, most))
-    save_track(path, track)
-    return track
-
-
-def as_placed(
-    source: Source, size: int, *, whole: bool
-) -> tuple[UInt8[ndarray, "H W 3"], Float32[ndarray, "478 3"]]:
-    """The source as clips begin from it and its landmarks, so that they are compared at one scale.
-
-    `whole`: as it is, where it has the clip's size; else cut around the face, where there are landmarks.
-    """
-    if (whole and len(source.frame) == size) or not np.isfinite(source.landmarks).all():
-        return source.frame, source.landmarks
-    placed = place(source.frame, source.landmarks, size)
-    return placed.frame, placed.landmarks
-
-
-def around_face(
-    frame: UInt8[ndarray, "H W 3"], landmarks: Float32[ndarray, "478 3"], margin: float = 0.5
-) -> UInt8[ndarray, "h w 3"]:
-    """The square around a face that lies in the frame; the whole frame where there are no landmarks."""
-    if not np.isfinite(landmarks).all():
-        return frame
-    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
-    side = min(round(float((high - low).max()) * (1 + 2 * margin)), *frame.shape[:2])
-    middle = (low + high) / 2
-    left = int(np.clip(middle[0] - side / 2, 0, frame.shape[1] - side))
-    top = int(np.clip(middle[1] - side / 2, 0, frame.shape[0] - side))
-    return np.ascontiguousarray(frame[top : top + side, left : left + side])
 
 
 def why_not(label: str, dataset: Dataset, recipe: Recipe) -> str | None:

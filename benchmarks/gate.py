@@ -24,7 +24,8 @@ from argen.dataset.read import read_dataset
 from argen.errors import JobError
 from argen.generate.request import Request
 from argen.plan import Job, Plan, make_plan
-from argen.workshop import Source, Workshop, open_workshop
+from argen.source import Source
+from argen.workshop import Workshop, open_workshop
 from benchmarks.figures import Figure, bootstrap, main
 from pipelines.demo_dataset import write_faces
 

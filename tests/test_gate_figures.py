@@ -10,7 +10,7 @@ import pytest
 
 from argen.dataset.clip import Clip
 from argen.plan import Job
-from argen.workshop import Source
+from argen.source import Source
 from benchmarks import gate
 from benchmarks.gate import Made
 

@@ -14,7 +14,8 @@ from argen.dataset.read import read_dataset
 from argen.face.cache import load_track
 from argen.generate.request import Request
 from argen.plan import Job
-from argen.workshop import Source, Workshop, as_placed
+from argen.source import Source, as_placed
+from argen.workshop import Workshop
 from tests import fakes
 from tests.anomaly.test_gate import make_clip
 

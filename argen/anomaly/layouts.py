@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -139,9 +138,13 @@ def beside(rgb: Path, defect: str) -> Source:
 def _pictures(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
     pictures = [p for p in files if not p.stem.endswith("_mask")]
-    for one, other in pairwise(pictures):
-        if one.stem == other.stem:
-            raise DatasetError(f"{other}: {one.name} has the same name, and their masks would; rename one")
+    named: dict[str, Path] = {}
+    for picture in pictures:
+        first = named.setdefault(picture.stem, picture)
+        if first != picture:
+            raise DatasetError(
+                f"{picture}: {first.name} has the same name, and their masks would; rename one"
+            )
     return pictures
 
 

@@ -214,9 +214,7 @@ def describe(summary: Summary) -> str:
         lines.append(
             "short of the target: the report says what was dropped and why; see gate.* and plan.tries"
         )
-    report = (
-        [f"report  {summary.report}"] if Path(summary.report).exists() else []
-    )  # the last shard writes it
+    report = [f"report  {summary.report}"] if Path(summary.report).exists() else []  # the last shard's work
     lines += [f"clips   {summary.out / 'train'}", *report, f"load    {summary.loading}"]
     return "\n".join(lines)
 

@@ -6,7 +6,12 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-SHAPING = [ROOT / "argen/gate.py", ROOT / "argen/augmentation.py", ROOT / "argen/workshop.py"]
+SHAPING = [
+    ROOT / "argen/gate.py",
+    ROOT / "argen/augmentation.py",
+    ROOT / "argen/workshop.py",
+    ROOT / "argen/source.py",
+]
 
 
 def imports(path: Path) -> set[str]:
